@@ -1,0 +1,215 @@
+/*
+ * How as_completed works: the same thing once more, small, on the public futures alone - a todo
+ * set, a queue of those done, one callback for each future, a timer that drains the todo set -
+ * and its events beside those of slot_as_completed.
+ */
+#include "sleep_action.h"
+
+#include <slot/combine.h>
+#include <string.h>
+
+enum { FUTURES_MAX = 8 };
+
+struct mine {
+	struct slot_loop *loop;
+	struct slot_future *todo[FUTURES_MAX]; /* a set: each once */
+	size_t ntodo;
+	struct slot_future *done[FUTURES_MAX]; /* a queue, in the order of ending */
+	size_t ndone;
+	size_t taken;
+	bool timed_out;
+	struct slot_future *news; /* what the consumer sleeps on, while it does */
+	struct event *timer;
+};
+
+static void
+wake_consumer(struct mine *m)
+{
+	if (m->news != NULL)
+		slot_future_set_result(m->news, NULL, NULL);
+}
+
+static bool
+todo_remove(struct mine *m, const struct slot_future *f)
+{
+	for (size_t i = 0; i < m->ntodo; i++) {
+		if (m->todo[i] != f)
+			continue;
+		memmove(&m->todo[i], &m->todo[i + 1], (--m->ntodo - i) * sizeof(m->todo[0]));
+		return true;
+	}
+	return false;
+}
+
+static void
+on_completion(struct slot_future *f, void *arg)
+{
+	struct mine *m = arg;
+
+	if (!todo_remove(m, f))
+		return; /* drained by the timeout meanwhile */
+	m->done[m->ndone++] = f;
+	if (m->ntodo == 0 && m->timer != NULL)
+		event_del(m->timer);
+	wake_consumer(m);
+}
+
+static void
+on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct mine *m = arg;
+
+	(void)fd;
+	(void)what;
+	/* Those that end later find no callback any more: nothing is delivered, nothing leaks. */
+	while (m->ntodo > 0)
+		slot_future_remove_done_callback(m->todo[--m->ntodo], on_completion, m);
+	m->timed_out = true;
+	wake_consumer(m);
+}
+
+/* False: nothing to follow. A future that is given twice is in the set once. */
+static bool
+mine_init(struct mine *m, struct slot_loop *loop, struct slot_future *const *futures, size_t n,
+    int timeout_ms)
+{
+	struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
+
+	if (n == 0)
+		return false;
+	*m = (struct mine){.loop = loop};
+	for (size_t i = 0; i < n; i++) {
+		todo_remove(m, futures[i]);
+		m->todo[m->ntodo++] = futures[i];
+	}
+	for (size_t i = 0; i < m->ntodo; i++)
+		slot_future_add_done_callback(m->todo[i], on_completion, m);
+	if (timeout_ms == SLOT_NO_TIMEOUT)
+		return true;
+	m->timer = need(evtimer_new(slot_loop_base(loop), on_timeout, m));
+	event_add(m->timer, &timeout);
+	return true;
+}
+
+/* The next one that ended, borrowed; NULL at the end and after the timeout. */
+static struct slot_future *
+mine_next(struct mine *m)
+{
+	while (m->taken == m->ndone && m->ntodo > 0) {
+		m->news = need(slot_future_new(m->loop));
+		await(m->loop, m->news);
+		slot_future_unref(m->news);
+		m->news = NULL;
+	}
+	return m->taken < m->ndone ? m->done[m->taken++] : NULL;
+}
+
+static void
+mine_fini(struct mine *m)
+{
+	if (m->timer != NULL)
+		event_free(m->timer);
+}
+
+static void
+print_mine(const char *what, struct slot_loop *loop, struct slot_future *const *futures, size_t n,
+    int timeout_ms)
+{
+	struct mine m;
+	struct slot_future *f;
+
+	if (!mine_init(&m, loop, futures, n, timeout_ms)) {
+		printf("%s mine refused\n", what);
+		return;
+	}
+	printf("%s mine following %zu\n", what, m.ntodo);
+	while ((f = mine_next(&m)) != NULL)
+		printf("%s mine %s %s\n", what, sleep_name(f), outcome_name(f));
+	printf("%s mine %s\n", what, m.timed_out ? "timeout" : "end");
+	mine_fini(&m);
+}
+
+/* ---- the library's ---- */
+
+static void
+set_done(struct slot_as_completed *ac, void *arg)
+{
+	struct slot_future **news = arg;
+
+	(void)ac;
+	if (*news != NULL)
+		slot_future_set_result(*news, NULL, NULL);
+}
+
+static void
+print_library(const char *what, struct slot_loop *loop, struct slot_future *const *futures,
+    size_t n, int timeout_ms)
+{
+	struct slot_future *news = NULL, *f;
+	struct slot_as_completed *ac =
+	    slot_as_completed_new(loop, futures, n, timeout_ms, set_done, &news, NULL);
+
+	if (ac == NULL) {
+		printf("%s library refused\n", what);
+		return;
+	}
+	printf("%s library following %zu\n", what, slot_as_completed_remaining(ac));
+	while (slot_as_completed_status(ac) == 1) {
+		f = slot_as_completed_next(ac);
+		if (f == NULL) {
+			news = need(slot_future_new(loop));
+			await(loop, news);
+			slot_future_unref(news);
+			news = NULL;
+			continue;
+		}
+		printf("%s library %s %s\n", what, sleep_name(f), outcome_name(f));
+		slot_future_unref(f);
+	}
+	printf("%s library %s\n", what, slot_as_completed_status(ac) == 0 ? "end" : "timeout");
+	slot_as_completed_free(ac);
+}
+
+typedef void (*print_fn)(const char *what, struct slot_loop *loop,
+    struct slot_future *const *futures, size_t n, int timeout_ms);
+
+static void
+show(print_fn print, struct slot_loop *loop, unsigned second)
+{
+	struct sleep_action jobs[] = {
+	    {.loop = loop, .name = "a", .ms = 3 * second / 2},
+	    {.loop = loop, .name = "b", .ms = second / 2, .fails = true},
+	    {.loop = loop, .name = "c", .ms = second},
+	};
+	struct slot_future *f[6];
+
+	for (int i = 0; i < 3; i++)
+		f[i] = f[i + 3] = sleep_action_run(&jobs[i]);
+	print("duplicates", loop, f, 6, SLOT_NO_TIMEOUT);
+	print("done_already", loop, f, 3, SLOT_NO_TIMEOUT);
+	unref_all(f, 3);
+	for (int i = 0; i < 3; i++)
+		f[i] = sleep_action_run(&jobs[i]);
+	print("timeout", loop, f, 3, (int)(3 * second / 4));
+	/* They end all the same, unheard. */
+	await(loop, f[0]);
+	print("later", loop, f, 3, SLOT_NO_TIMEOUT);
+	print("empty", loop, f, 0, SLOT_NO_TIMEOUT);
+	unref_all(f, 3);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct event_base *base = need(event_base_new());
+	struct slot_loop *loop = need(slot_loop_new(base));
+	unsigned second = second_ms(argc, argv, 100);
+
+	show(print_mine, loop, second);
+	show(print_library, loop, second);
+
+	event_base_dispatch(base); /* what is queued yet */
+	slot_loop_free(loop);
+	event_base_free(base);
+	return 0;
+}

@@ -1,0 +1,227 @@
+#ifndef SLOT_CLIENT_H
+#define SLOT_CLIENT_H
+/*
+ * A slot_client is one connection to slotd on the program's own event loop. What it hands out
+ * are plain slot_futures: slot_as_completed, slot_wait, slot_gather and slot_limited take the
+ * jobs of a daemon as they take in-process actions.
+ *
+ * JSON: parameters and results are json_t of jansson (>= 2.14); this header includes it. A
+ * json_t parameter named `params` or `spec` is taken (its reference is given away), whatever
+ * the function returns; everything handed out is borrowed unless said otherwise.
+ *
+ * Callbacks run from the loop, never inside a call of yours; they may do anything, freeing
+ * the client included. Not thread-safe: one client belongs to one loop.
+ */
+#include <slot/future.h>
+#include <jansson.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct slot_client;
+struct slot_stream;
+
+/* An error that the daemon answered with: the detail of a future that failed with
+ * -SLOT_EREMOTE. Switch on `kind`, never on `message`. */
+struct slot_rpc_error {
+	int code;
+	const char *kind;    /* "NoSuchJob", …; "" when the daemon named none */
+	const char *message; /* one English sentence */
+	const json_t *data;  /* the error's data object; NULL when there is none */
+};
+
+/* ---- connecting ---------------------------------------------------------------------------- */
+
+struct slot_client_options {
+	const char *name;    /* "program/version" for the daemon's log; NULL: "libslot/<version>" */
+	const char *session; /* token of an earlier connection whose bound jobs to take over */
+	size_t out_limit;    /* bytes queued for the daemon; 0: SLOT_CLIENT_OUT_LIMIT */
+	size_t with_output;  /* job futures carry this many bytes of stdout and stderr (<= 65536) */
+
+	/* The connection is over: -SLOT_ECLOSED (the daemon closed it) or -SLOT_EPROTOCOL (it sent
+	 * what is no slot/1); `why` is one line for people. All open calls, jobs and streams have
+	 * failed with that code by then. Not called by slot_client_free. */
+	void (*on_disconnect)(struct slot_client *client, int code, const char *why, void *arg);
+	/* After slot_client_writable said false: there is room again. */
+	void (*on_writable)(struct slot_client *client, void *arg);
+	void *arg;
+};
+
+#define SLOT_CLIENT_OUT_LIMIT (4u << 20)
+
+/*
+ * Connects to the daemon's socket (any length of path) and says hello; requests may follow at
+ * once. `options` may be NULL; its strings are copied. NULL: *error (may be NULL) is
+ * -SLOT_ECONNECT with errno set, -SLOT_EINVAL or -SLOT_ENOMEM. Blocks for at most two seconds,
+ * and only where the daemon's backlog is full.
+ */
+struct slot_client *slot_client_connect(struct slot_loop *loop, const char *path,
+    const struct slot_client_options *options, int *error);
+
+/* The same on a connected stream socket, which is taken (closed on failure too). */
+struct slot_client *slot_client_new_fd(struct slot_loop *loop, int fd,
+    const struct slot_client_options *options, int *error);
+
+/* Closes and frees. Open calls and jobs fail with -SLOT_ECLOSED, open streams end without a
+ * callback. Streams not freed yet become inert: free them still. NULL is allowed. */
+void slot_client_free(struct slot_client *client);
+
+/* False once the connection is over. */
+bool slot_client_connected(const struct slot_client *client);
+
+/* A future of the answer to hello (result: its json_t object). One reference is the caller's. */
+struct slot_future *slot_client_ready(struct slot_client *client);
+
+/* The answer to hello; NULL before it is there. */
+const json_t *slot_client_hello(const struct slot_client *client);
+
+/* The seq of the newest completion seen (hello's at first): where a reconnect goes on. */
+uint64_t slot_client_seq(const struct slot_client *client);
+
+struct slot_loop *slot_client_loop(const struct slot_client *client);
+
+/*
+ * The socket that programs use when none is named: $SLOTD_SOCKET, else the system's or the
+ * user's own. The caller frees it. NULL: *why says why there is none.
+ */
+enum slot_client_scope { SLOT_CLIENT_USER, SLOT_CLIENT_SYSTEM };
+char *slot_client_default_socket(enum slot_client_scope scope, const char **why);
+
+/*
+ * For programs without a loop of their own: runs the loop's event_base until `f` (of any kind)
+ * is done. 0, -SLOT_ETIMEOUT, or -SLOT_EINVALSTATE when the loop has nothing left to wait for.
+ * timeout_ms below 0: no limit. Not from inside a callback.
+ */
+int slot_client_run_until(struct slot_client *client, struct slot_future *f, int64_t timeout_ms);
+
+/* ---- calls --------------------------------------------------------------------------------- */
+
+/*
+ * Calls a method. The future's result is a json_t, the answer's `result`. It fails with
+ * -SLOT_EREMOTE (detail: struct slot_rpc_error), -SLOT_ECLOSED or -SLOT_EPROTOCOL. Cancelling
+ * it asks the daemon to give the request up; it settles when the daemon has answered. One
+ * reference is the caller's and may be dropped early. `params` may be NULL: {}.
+ * NULL: *error is -SLOT_ECLOSED, -SLOT_EINVAL (more than 1 MiB as a line) or -SLOT_ENOMEM
+ * (also: the out buffer is at its limit; see slot_client_writable).
+ */
+struct slot_future *slot_client_call(struct slot_client *client, const char *method,
+    json_t *params, int *error);
+
+/* The same with descriptors, which the spec names {"fd":0}, {"fd":1}, … in this order. They
+ * are duplicated; the caller keeps its own. At most SLOT_CLIENT_FDS_MAX. */
+#define SLOT_CLIENT_FDS_MAX 16
+struct slot_future *slot_client_call_fds(struct slot_client *client, const char *method,
+    json_t *params, const int *fds, unsigned nfds, int *error);
+
+/* False: what is queued for the daemon has reached half the limit. Wait for on_writable. */
+bool slot_client_writable(const struct slot_client *client);
+
+/* The error detail of a future that failed with -SLOT_EREMOTE; NULL for any other. */
+const struct slot_rpc_error *slot_rpc_error(const struct slot_future *f);
+
+/* ---- jobs ---------------------------------------------------------------------------------- */
+
+enum slot_outcome {
+	SLOT_OUTCOME_OTHER, /* one that this library does not know: see the name */
+	SLOT_OUTCOME_EXITED,
+	SLOT_OUTCOME_SIGNALED,
+	SLOT_OUTCOME_TIMED_OUT,
+	SLOT_OUTCOME_CANCELLED,
+	SLOT_OUTCOME_SPAWN_FAILED,
+	SLOT_OUTCOME_LOST,
+	SLOT_OUTCOME_DEPENDENCY_FAILED,
+};
+
+/* How a job ended. Lives as long as the object it was read from or the job's future. */
+struct slot_completion {
+	uint64_t job;
+	uint64_t seq;
+	bool ok;
+	enum slot_outcome outcome;
+	const char *outcome_name;
+	int exit_code;       /* -1: none */
+	int signal;          /* 0: none */
+	const json_t *object; /* all of it: tag, stdout, stderr, what later servers add */
+};
+
+/* Reads a completion (or a job object that is done) out of JSON, which it borrows from.
+ * 0 or -SLOT_EPROTOCOL. */
+int slot_completion_read(struct slot_completion *out, const json_t *object);
+
+/*
+ * Submits a job; `spec` holds the parameters of job.submit. The future is the job's: a result
+ * (a struct slot_completion) when it ended ok, an exception -SLOT_EFAILED (detail: the
+ * completion) when not, cancelled when the job was. A submit that was refused fails as a call
+ * does. Cancelling the future cancels the job; it settles when the job has ended. Dropping it
+ * does nothing to the job. NULL as for slot_client_call.
+ */
+struct slot_future *slot_client_submit(struct slot_client *client, json_t *spec, int *error);
+struct slot_future *slot_client_submit_fds(struct slot_client *client, json_t *spec,
+    const int *fds, unsigned nfds, int *error);
+
+/*
+ * Futures of `n` jobs that exist already, one reference to each being the caller's, on one
+ * request. All or none: an id that the daemon does not know fails them all with NoSuchJob.
+ * 0, or as for slot_client_call.
+ */
+int slot_client_attach(struct slot_client *client, const uint64_t *jobs, size_t n,
+    struct slot_future **futures);
+
+/* Of a future made by submit or attach (else 0 and NULL): the job's id, 0 before the daemon
+ * has answered; how it ended, NULL before it did, there for cancelled jobs too. */
+uint64_t slot_job_id(const struct slot_future *f);
+const struct slot_completion *slot_job_completion(const struct slot_future *f);
+
+/* ---- streams ------------------------------------------------------------------------------- */
+
+struct slot_stream_handlers {
+	/* One $/item: the notification's params (stream and n among them). */
+	void (*item)(struct slot_stream *s, const json_t *item, void *arg);
+	/* $/gap: so many items were left out (events only). May be NULL. */
+	void (*gap)(struct slot_stream *s, const json_t *gap, void *arg);
+	/* $/credit from the daemon: `n` more may be pushed (map.open only). May be NULL. */
+	void (*credit)(struct slot_stream *s, uint64_t n, void *arg);
+	/*
+	 * The stream is over, exactly once. code 0: `result` is there. -SLOT_EREMOTE: `error`
+	 * says what. -SLOT_ECANCELLED after slot_stream_cancel; -SLOT_ECLOSED, -SLOT_EPROTOCOL.
+	 */
+	void (*end)(struct slot_stream *s, int code, const json_t *result,
+	    const struct slot_rpc_error *error, void *arg);
+};
+
+/* Opens a stream with a streaming method. The handlers are copied. Free it when it is no
+ * longer needed. NULL as for slot_client_call. */
+struct slot_stream *slot_client_stream(struct slot_client *client, const char *method,
+    json_t *params, const struct slot_stream_handlers *handlers, void *arg, int *error);
+
+/* Its number, for methods that name a stream (map.push, map.end). */
+uint64_t slot_stream_id(const struct slot_stream *s);
+
+/* True until `end` was called (or the client was freed). */
+bool slot_stream_open(const struct slot_stream *s);
+
+/* Asks the daemon to end it; items may still come until `end` is called. */
+void slot_stream_cancel(struct slot_stream *s);
+
+/* Allows the daemon `n` more items (output.follow: bytes); for streams opened with `window`.
+ * 0, -SLOT_ECLOSED or -SLOT_ENOMEM. */
+int slot_stream_credit(struct slot_stream *s, uint64_t n);
+
+/* No callback follows; a stream that is still open is cancelled. NULL is allowed. */
+void slot_stream_free(struct slot_stream *s);
+
+/* ---- bytes in JSON ------------------------------------------------------------------------- */
+
+/* The protocol's form of bytes: a string, or {"b64": "…"} where a string can't hold them or
+ * would be longer. A new reference; NULL: out of memory. */
+json_t *slot_json_from_bytes(const void *data, size_t len);
+
+/* The bytes again, with a NUL behind them that *len doesn't count; the caller frees them.
+ * NULL: `value` is no bytes (or out of memory). `len` may be NULL. */
+char *slot_json_to_bytes(const json_t *value, size_t *len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,261 @@
+/*
+ * Starting a user daemon where there is none: through the user's service manager if it knows
+ * slotd, else as a process of its own that is no child of ours and has nothing of ours open.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "ctl/ctl.h"
+
+#define START_TIMEOUT_MS 10000
+#define RACE_PAUSE_MS 20
+
+/* ---- the log ---- */
+
+/* Makes each directory of the path; those that are there are fine. */
+static void
+make_directories(char *path)
+{
+	for (char *at = strchr(path + 1, '/'); at != NULL; at = strchr(at + 1, '/')) {
+		*at = '\0';
+		mkdir(path, 0700);
+		*at = '/';
+	}
+}
+
+char *
+ctl_log_path(void)
+{
+	const char *state = getenv("XDG_STATE_HOME");
+	const char *home = getenv("HOME");
+	char *path = NULL;
+	int n = -1;
+
+	if (state != NULL && state[0] == '/')
+		n = asprintf(&path, "%s/slotd/slotd.log", state);
+	else if (home != NULL && home[0] == '/')
+		n = asprintf(&path, "%s/.local/state/slotd/slotd.log", home);
+	return n >= 0 ? path : NULL;
+}
+
+static int
+open_log(const char *path)
+{
+	char *copy = path != NULL ? strdup(path) : NULL;
+	int fd = -1;
+
+	if (copy != NULL) {
+		make_directories(copy);
+		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	}
+	free(copy);
+	return fd >= 0 ? fd : open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
+
+/* ---- processes ---- */
+
+/* Waits for `pid`; its exit status, or -1. */
+static int
+reap(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return -1;
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* True: the service manager of the user has started slotd.service. */
+static bool
+start_service(void)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char manager[PATH_MAX];
+
+	if (runtime == NULL || snprintf(manager, sizeof(manager), "%s/systemd/private", runtime) >=
+				   (int)sizeof(manager) || access(manager, F_OK) != 0)
+		return false;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+		dup2(null, STDERR_FILENO);
+		execlp("systemctl", "systemctl", "--user", "--quiet", "start", "slotd.service",
+		    (char *)NULL);
+		_exit(127);
+	}
+	return pid > 0 && reap(pid) == 0;
+}
+
+/* slotd beside our own executable; else `slotd` for PATH to find. */
+static void
+find_slotd(char *path, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+
+	if (n > 0) {
+		path[n] = '\0';
+		char *slash = strrchr(path, '/');
+
+		if (slash != NULL && (size_t)(slash - path) + sizeof("/slotd") <= size) {
+			strcpy(slash, "/slotd");
+			if (access(path, X_OK) == 0)
+				return;
+		}
+	}
+	snprintf(path, size, "slotd");
+}
+
+/* In the child: everything of ours goes, then slotd takes over. Async-signal-safe. */
+static void
+become_slotd(const char *path, char *const *argv, int ready_fd, int log_fd)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	int null = open("/dev/null", O_RDWR);
+
+	if (null < 0 || chdir("/") != 0 || dup2(null, STDIN_FILENO) < 0 ||
+	    dup2(null, STDOUT_FILENO) < 0 || dup2(log_fd, STDERR_FILENO) < 0 ||
+	    dup2(ready_fd, 3) < 0)
+		_exit(126);
+	fcntl(3, F_SETFD, 0); /* where ready_fd was 3 itself */
+	close_range(4, ~0U, 0);
+	umask(077);
+	execvp(path, argv);
+	_exit(127);
+}
+
+/* Forks twice, so that the daemon belongs to init and to no terminal. 0 or -1 (errno). */
+static int
+spawn(const char *path, char *const *argv, int ready_fd, int log_fd)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -1;
+	if (pid > 0)
+		return reap(pid) == 0 ? 0 : -1;
+	if (setsid() < 0)
+		_exit(1);
+	pid = fork();
+	if (pid == 0)
+		become_slotd(path, argv, ready_fd, log_fd);
+	_exit(pid > 0 ? 0 : 1);
+}
+
+/* ---- waiting until it is there ---- */
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* True: it said READY. False: it ended without, or takes too long. */
+static bool
+wait_ready(int fd, int64_t deadline)
+{
+	char word[16];
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	for (;;) {
+		int64_t left = deadline - now_ms();
+		int n = poll(&pfd, 1, left > 0 ? (int)left : 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		return n > 0 && read(fd, word, sizeof(word)) > 0;
+	}
+}
+
+/* Somebody else may be starting one in this moment; then ours has left at the lock. */
+static bool
+wait_for_other(const char *path, int64_t deadline)
+{
+	struct event_base *base = event_base_new();
+	struct slot_loop *loop = base != NULL ? slot_loop_new(base) : NULL;
+	bool there = false;
+
+	while (loop != NULL && !there && now_ms() < deadline) {
+		struct slot_client *client = slot_client_connect(loop, path, NULL, NULL);
+
+		there = client != NULL;
+		slot_client_free(client);
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		if (!there)
+			poll(NULL, 0, RACE_PAUSE_MS);
+	}
+	slot_loop_free(loop);
+	if (base != NULL)
+		event_base_free(base);
+	return there;
+}
+
+static int
+start_process(const char *path)
+{
+	char slotd[PATH_MAX], socket[PATH_MAX];
+	char *argv[] = { slotd, (char[]){ "--user" }, (char[]){ "--socket" }, socket,
+		(char[]){ "--ready-fd" }, (char[]){ "3" }, (char[]){ "--on-demand" }, NULL };
+	char *log_path = ctl_log_path();
+	int ready[2], log_fd = -1, rc = -1;
+	int64_t deadline = now_ms() + START_TIMEOUT_MS;
+
+	find_slotd(slotd, sizeof(slotd));
+	snprintf(socket, sizeof(socket), "%s", path);
+	if (pipe2(ready, O_CLOEXEC) != 0) {
+		ctl_error("pipe: %s", strerror(errno));
+		goto out;
+	}
+	log_fd = open_log(log_path);
+	if (spawn(slotd, argv, ready[1], log_fd) != 0) {
+		ctl_error("can't start %s: %s", slotd, strerror(errno));
+		close(ready[1]);
+	} else {
+		close(ready[1]);
+		/* An end without a word is a failure, or a race that another slotctl has won. */
+		if (wait_ready(ready[0], deadline) ||
+		    wait_for_other(path, now_ms() + START_TIMEOUT_MS / 5))
+			rc = 0;
+		else
+			ctl_error("%s did not start%s%s", slotd,
+			    log_path != NULL ? "; see " : "", log_path != NULL ? log_path : "");
+	}
+	close(ready[0]);
+	if (log_fd >= 0)
+		close(log_fd);
+out:
+	free(log_path);
+	return rc;
+}
+
+int
+ctl_autostart(const char *path)
+{
+	if (start_service() && wait_for_other(path, now_ms() + START_TIMEOUT_MS / 2))
+		return 0;
+	return start_process(path);
+}

@@ -1,0 +1,310 @@
+/* The connection of one invocation, and calls and streams that are waited for. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "ctl/ctl.h"
+
+int
+ctl_loop(struct ctl *ctl)
+{
+	if (ctl->loop != NULL)
+		return 0;
+	ctl->base = event_base_new();
+	ctl->loop = ctl->base != NULL ? slot_loop_new(ctl->base) : NULL;
+	return ctl->loop != NULL ? 0 : ctl_error("out of memory");
+}
+
+void
+ctl_close(struct ctl *ctl)
+{
+	ctl->quitting = true;
+	slot_client_free(ctl->client);
+	ctl->client = NULL;
+	if (ctl->loop != NULL) {
+		/* What the end of the client still calls. */
+		event_base_loop(ctl->base, EVLOOP_NONBLOCK);
+		slot_loop_free(ctl->loop);
+	}
+	ctl->loop = NULL;
+	if (ctl->base != NULL)
+		event_base_free(ctl->base);
+	ctl->base = NULL;
+	free(ctl->path);
+	ctl->path = NULL;
+}
+
+/* ---- connecting ---- */
+
+static void
+on_disconnect(struct slot_client *client, int code, const char *why, void *arg)
+{
+	struct ctl *ctl = arg;
+
+	(void)client;
+	ctl->disconnected = code;
+	snprintf(ctl->disconnect_why, sizeof(ctl->disconnect_why), "%s", why);
+	if (ctl->on_disconnect != NULL && !ctl->quitting)
+		ctl->on_disconnect(ctl, ctl->handler_arg);
+}
+
+static void
+on_writable(struct slot_client *client, void *arg)
+{
+	struct ctl *ctl = arg;
+
+	(void)client;
+	if (ctl->on_writable != NULL && !ctl->quitting)
+		ctl->on_writable(ctl, ctl->handler_arg);
+}
+
+/* 0, or a negative code with errno. */
+static int
+try_connect(struct ctl *ctl)
+{
+	const struct slot_client_options options = { .name = "slotctl/" PACKAGE_VERSION,
+		.on_disconnect = on_disconnect, .on_writable = on_writable, .arg = ctl,
+		.with_output = ctl->with_output };
+	int rc = 0;
+
+	ctl->client = slot_client_connect(ctl->loop, ctl->path, &options, &rc);
+	return rc;
+}
+
+static bool
+is_absent(int error)
+{
+	return error == ENOENT || error == ECONNREFUSED || error == ENOTDIR;
+}
+
+static int
+no_daemon(const struct ctl *ctl, int error, bool may_start)
+{
+	if (is_absent(error) && may_start)
+		return ctl_error("no daemon at %s, and none is to be started (--no-start)",
+		    ctl->path);
+	if (is_absent(error))
+		return ctl_error("no daemon at %s: start slotd first", ctl->path);
+	return ctl_error("can't connect to %s: %s", ctl->path, strerror(error));
+}
+
+static int
+find_socket(struct ctl *ctl)
+{
+	const char *why = "";
+
+	if (ctl->socket != NULL)
+		ctl->path = strdup(ctl->socket);
+	else
+		ctl->path = slot_client_default_socket(ctl->system ? SLOT_CLIENT_SYSTEM
+								   : SLOT_CLIENT_USER,
+		    &why);
+	return ctl->path != NULL ? 0 : ctl_error("there is no place for the socket: %s", why);
+}
+
+static int
+say_hello(struct ctl *ctl)
+{
+	struct slot_future *ready = slot_client_ready(ctl->client);
+	int rc = ctl_run_until(ctl, ready, -1);
+
+	if (rc != 0)
+		ctl_error("%s", slot_strerror(rc));
+	else if (slot_future_exception(ready, &rc, NULL) == 0 && rc != 0)
+		ctl_failure(ctl, ready);
+	slot_future_unref(ready);
+	return rc == 0 ? 0 : CTL_EXIT_FAILURE;
+}
+
+int
+ctl_connect(struct ctl *ctl)
+{
+	const char *named = getenv("SLOTD_SOCKET");
+	bool own = ctl->socket == NULL && !ctl->system && (named == NULL || named[0] == '\0');
+
+	if (ctl->client != NULL)
+		return 0;
+	if (ctl_loop(ctl) != 0 || find_socket(ctl) != 0)
+		return CTL_EXIT_FAILURE;
+	int rc = try_connect(ctl);
+
+	if (rc == -SLOT_ECONNECT && is_absent(errno) && own && !ctl->no_start) {
+		if (ctl_autostart(ctl->path) != 0)
+			return CTL_EXIT_FAILURE;
+		ctl->started = true;
+		rc = try_connect(ctl);
+	}
+	if (rc == -SLOT_ECONNECT)
+		return no_daemon(ctl, errno, own);
+	if (rc != 0)
+		return ctl_error("%s", slot_strerror(rc));
+	return say_hello(ctl);
+}
+
+/* ---- failures ---- */
+
+int
+ctl_rpc_failure(const struct ctl *ctl, int code, const struct slot_rpc_error *error)
+{
+	if (error == NULL) {
+		if (code == -SLOT_ECLOSED || code == -SLOT_EPROTOCOL)
+			return ctl_error("%s", ctl->disconnect_why[0] != '\0'
+				? ctl->disconnect_why : slot_strerror(code));
+		return ctl_error("%s", slot_strerror(code));
+	}
+	ctl_error("%s (%s)", error->message, error->kind[0] != '\0' ? error->kind : "?");
+	if (strcmp(error->kind, "Timeout") == 0)
+		return CTL_EXIT_TIMEOUT;
+	if (strcmp(error->kind, "JobFailed") == 0 || strcmp(error->kind, "JobCancelled") == 0)
+		return CTL_EXIT_NOT_OK;
+	return CTL_EXIT_FAILURE;
+}
+
+int
+ctl_failure(const struct ctl *ctl, const struct slot_future *f)
+{
+	const struct slot_rpc_error *error = slot_rpc_error(f);
+	int code = 0;
+
+	if (slot_future_exception(f, &code, NULL) == -SLOT_ECANCELLED)
+		code = -SLOT_ECANCELLED;
+	return ctl_rpc_failure(ctl, code, error);
+}
+
+/* ---- calls ---- */
+
+int
+ctl_run_until(struct ctl *ctl, struct slot_future *f, int64_t timeout_ms)
+{
+	return slot_client_run_until(ctl->client, f, timeout_ms);
+}
+
+int
+ctl_call_future(struct ctl *ctl, const char *method, json_t *params, struct slot_future **f)
+{
+	int rc = 0;
+
+	*f = slot_client_call(ctl->client, method, params, &rc);
+	if (*f == NULL)
+		return rc;
+	rc = ctl_run_until(ctl, *f, -1);
+	if (rc == 0)
+		rc = slot_future_result(*f, NULL);
+	return rc;
+}
+
+int
+ctl_call(struct ctl *ctl, const char *method, json_t *params, json_t **result)
+{
+	struct slot_future *f = NULL;
+	void *value = NULL;
+	int rc = ctl_connect(ctl);
+
+	if (result != NULL)
+		*result = NULL;
+	if (rc != 0) {
+		json_decref(params);
+		return rc;
+	}
+	rc = ctl_call_future(ctl, method, params, &f);
+	if (rc == 0 && result != NULL && slot_future_result(f, &value) == 0)
+		*result = json_incref(value);
+	if (rc == -SLOT_EINVAL)
+		rc = ctl_error("the request would be longer than 1 MiB");
+	else if (rc != 0)
+		rc = f != NULL && slot_future_done(f) ? ctl_failure(ctl, f)
+						      : ctl_rpc_failure(ctl, rc, NULL);
+	slot_future_unref(f);
+	return rc;
+}
+
+/* ---- streams ---- */
+
+struct reading {
+	struct ctl *ctl;
+	struct slot_future *over; /* settled with the end */
+	ctl_item_fn item;
+	void *arg;
+	json_t *result;
+	int status;
+	bool stopped; /* by item */
+};
+
+static void
+on_item(struct slot_stream *s, const json_t *item, void *arg)
+{
+	struct reading *r = arg;
+	json_t *own = (json_t *)(uintptr_t)item;
+
+	if (r->stopped)
+		return;
+	json_object_del(own, "stream");
+	json_object_del(own, "n");
+	if (r->item(r->ctl, own, r->arg))
+		return;
+	r->stopped = true;
+	slot_stream_cancel(s);
+}
+
+static void
+on_gap(struct slot_stream *s, const json_t *gap, void *arg)
+{
+	(void)s;
+	(void)arg;
+	ctl_note("%" JSON_INTEGER_FORMAT " items were left out",
+	    json_integer_value(json_object_get(gap, "dropped")));
+}
+
+static void
+on_end(struct slot_stream *s, int code, const json_t *result,
+    const struct slot_rpc_error *error, void *arg)
+{
+	struct reading *r = arg;
+
+	(void)s;
+	if (code == 0)
+		r->result = r->stopped ? NULL : json_incref((json_t *)(uintptr_t)result);
+	else if (!r->stopped)
+		r->status = ctl_rpc_failure(r->ctl, code, error);
+	slot_future_set_result(r->over, NULL, NULL);
+}
+
+int
+ctl_stream(struct ctl *ctl, const char *method, json_t *params, ctl_item_fn item, void *arg,
+    json_t **result)
+{
+	const struct slot_stream_handlers handlers = { .item = on_item, .gap = on_gap,
+		.end = on_end };
+	struct reading r = { .ctl = ctl, .item = item, .arg = arg };
+	int rc = ctl_connect(ctl);
+
+	if (result != NULL)
+		*result = NULL;
+	if (rc != 0) {
+		json_decref(params);
+		return rc;
+	}
+	r.over = slot_future_new(ctl->loop);
+	struct slot_stream *s = NULL;
+
+	if (r.over != NULL) {
+		s = slot_client_stream(ctl->client, method, params, &handlers, &r, &rc);
+	} else {
+		json_decref(params);
+		rc = -SLOT_ENOMEM;
+	}
+	if (s == NULL)
+		r.status = ctl_rpc_failure(ctl, rc, NULL);
+	else if ((rc = ctl_run_until(ctl, r.over, -1)) != 0)
+		r.status = ctl_rpc_failure(ctl, rc, NULL);
+	slot_stream_free(s);
+	slot_future_unref(r.over);
+	if (result != NULL)
+		*result = r.result;
+	else
+		json_decref(r.result);
+	return r.status;
+}

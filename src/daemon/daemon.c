@@ -1,0 +1,463 @@
+/*
+ * Wiring and lifecycle of slotd: start in order, run, leave. Policy is the engine's.
+ *
+ *   starting -> running -> leaving (TERM, INT, idle, socket removed) -> gone
+ * A second TERM or INT while leaving takes the grace from the jobs.
+ */
+#include "daemon/daemon.h"
+#include "daemon/listener.h"
+#include "daemon/lock.h"
+#include "daemon/notify.h"
+#include "daemon/places.h"
+#include "daemon/reload.h"
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define RELAUNCH_PAUSE_S 1
+
+enum daemon_state { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_LEAVING, DAEMON_GONE };
+
+struct daemon {
+	const struct daemon_setup *setup;
+	const struct slot_logger *logger;
+	enum daemon_state state;
+	int status;
+	struct places places;
+	struct lock lock;
+	struct reload reload;
+	struct event_base *base;
+	struct slot_loop *loop;
+	struct engine *engine;
+	struct listener *listener;
+	struct rlimit files; /* RLIMIT_NOFILE as we were started: the launcher and jobs get that */
+	struct event *signals[3];
+	struct event *idle_timer;
+	struct event *relaunch_timer;
+	struct event *watchdog_timer;
+};
+
+/* ---- leaving ----------------------------------------------------------------------------------- */
+
+static void
+on_shut_down(void *arg)
+{
+	struct daemon *d = arg;
+
+	d->state = DAEMON_GONE;
+	event_base_loopbreak(d->base);
+}
+
+static void
+leave(struct daemon *d, const char *why)
+{
+	if (d->state != DAEMON_RUNNING)
+		return;
+	slot_log(d->logger, SLOT_LOG_INFO, "leaving reason=%s running=%u pending=%llu", why,
+	    (unsigned)engine_running(d->engine), (unsigned long long)engine_pending(d->engine));
+	d->state = DAEMON_LEAVING;
+	notify_stopping();
+	listener_free(d->listener);
+	d->listener = NULL;
+	engine_shutdown(d->engine, on_shut_down, d);
+}
+
+static void
+on_signal(evutil_socket_t number, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)what;
+	if (number == SIGHUP) {
+		notify_reloading();
+		reload_run(&d->reload, NULL);
+		notify_ready(-1);
+	} else if (d->state == DAEMON_LEAVING) {
+		slot_log(d->logger, SLOT_LOG_WARN, "killing jobs reason=second-signal");
+		engine_kill(d->engine);
+	} else {
+		leave(d, number == SIGTERM ? "SIGTERM" : "SIGINT");
+	}
+}
+
+static void
+on_removed(void *arg)
+{
+	leave(arg, "socket-removed");
+}
+
+/* ---- idle exit --------------------------------------------------------------------------------- */
+
+static void
+on_idle_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	if (engine_idle(d->engine))
+		leave(d, "idle");
+}
+
+static void
+on_idle(void *arg, bool idle)
+{
+	struct daemon *d = arg;
+	int64_t ms = d->setup->config->executor.idle_exit_ms;
+	struct timeval wait = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+
+	if (idle && ms > 0)
+		event_add(d->idle_timer, &wait);
+	else
+		event_del(d->idle_timer);
+}
+
+/* ---- configuration ----------------------------------------------------------------------------- */
+
+static struct engine_limits
+limits_of(const struct config *c, enum options_scope scope)
+{
+	return (struct engine_limits){
+		.max_running = (uint32_t)c->executor.max_running,
+		.max_pending = (uint64_t)c->executor.max_pending,
+		.max_pending_bytes = c->executor.max_pending_bytes,
+		.max_connections = (uint32_t)c->client.max_connections,
+		/* A user daemon has one user, whose share is everything. */
+		.max_connections_per_uid = scope == OPTIONS_SCOPE_SYSTEM ?
+		    (uint32_t)c->client.max_connections_per_uid : 0,
+		.max_in_flight = (uint32_t)c->client.max_in_flight,
+		.stall_timeout_ms = c->client.stall_timeout_ms,
+		.bound_grace_ms = c->client.bound_grace_ms,
+		.output_limit = c->output.limit_bytes,
+		.history_jobs = c->store.history_jobs,
+		.history_age_ms = c->store.history_age_ms,
+		.output_total = c->store.output_total_bytes,
+		.grace_ms = c->launcher.grace_ms,
+	};
+}
+
+static int
+configure_queues(struct daemon *d)
+{
+	const struct config *c = d->setup->config;
+
+	for (size_t i = 0; i < c->nqueues; i++) {
+		int64_t max = c->queues[i].max_running;
+
+		if (engine_configure_queue(d->engine, c->queues[i].name,
+		        max < 0 ? ENGINE_UNLIMITED : (uint32_t)max) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+on_reloaded(void *arg)
+{
+	struct daemon *d = arg;
+	struct engine_limits limits = limits_of(d->setup->config, d->setup->options->scope);
+
+	log_set_level(d->setup->log, (enum slot_log_level)d->setup->config->log.level);
+	engine_reconfigure(d->engine, &limits);
+	if (configure_queues(d) != 0)
+		slot_log(d->logger, SLOT_LOG_ERROR, "queues not configured error=out-of-memory");
+	on_idle(d, engine_idle(d->engine));
+}
+
+static const char *const *
+on_reload(void *arg, const char **error)
+{
+	struct daemon *d = arg;
+
+	return reload_run(&d->reload, error);
+}
+
+/* ---- the launcher ------------------------------------------------------------------------------ */
+
+static void
+limit_files(rlim_t soft, rlim_t hard)
+{
+	struct rlimit limit = { soft, hard };
+
+	setrlimit(RLIMIT_NOFILE, &limit); /* ours is enough for fewer clients then */
+}
+
+/* Started with the limits that we were started with: jobs inherit them from the launcher. */
+static int
+start_launcher(struct daemon *d)
+{
+	const struct config *c = d->setup->config;
+	struct launch_options options = {
+		.path = d->places.launcher,
+		.jobs = (unsigned)c->launcher.jobs,
+		.grace_ms = c->launcher.grace_ms,
+	};
+	const char *where = "";
+	struct launch *launch;
+	int error = 0;
+
+	limit_files(d->files.rlim_cur, d->files.rlim_max);
+	launch = launch_start(d->base, &options, &engine_launch_handlers, d->engine, &error, &where);
+	limit_files(d->files.rlim_max, d->files.rlim_max);
+	if (launch == NULL) {
+		slot_log(d->logger, SLOT_LOG_ERROR, "launcher not started path=%s step=%s error=%s",
+		    d->places.launcher, where, strerror(error));
+		return -1;
+	}
+	slot_log(d->logger, SLOT_LOG_INFO, "launcher started pid=%d", launch_pid(launch));
+	engine_set_launch(d->engine, launch);
+	return 0;
+}
+
+/* The launcher died and its jobs with it. Another one is started, though never in a fast loop. */
+static void
+on_lost(void *arg)
+{
+	struct daemon *d = arg;
+	struct timeval pause = { .tv_sec = RELAUNCH_PAUSE_S };
+
+	if (d->state == DAEMON_RUNNING)
+		event_add(d->relaunch_timer, &pause);
+}
+
+static void
+on_relaunch_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	if (d->state == DAEMON_RUNNING && start_launcher(d) != 0)
+		on_lost(d);
+}
+
+static void
+on_watchdog_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	notify_alive();
+}
+
+/* ---- starting ---------------------------------------------------------------------------------- */
+
+static int
+failed(struct daemon *d, const char *what, const char *detail, int error)
+{
+	slot_log(d->logger, SLOT_LOG_ERROR, "%s: %s%s%s", detail, what, error != 0 ? ": " : "",
+	    error != 0 ? strerror(error) : "");
+	return -1;
+}
+
+/* A group's id; "" is none. */
+static int
+group_id(struct daemon *d, const char *name, gid_t *gid)
+{
+	const struct group *group;
+
+	*gid = (gid_t)-1;
+	if (name[0] == '\0')
+		return 0;
+	group = getgrnam(name);
+	if (group == NULL)
+		return failed(d, "no such group", name, 0);
+	*gid = group->gr_gid;
+	return 0;
+}
+
+static int
+take_lock(struct daemon *d)
+{
+	pid_t holder;
+	int r = lock_take(&d->lock, d->places.lock, &holder);
+
+	if (r == 0)
+		return 0;
+	if (r != -EWOULDBLOCK)
+		return failed(d, "can't be locked", d->places.lock, -r);
+	slot_log(d->logger, SLOT_LOG_ERROR, "%s: held by another slotd, process %d", d->places.socket,
+	    (int)holder);
+	return -1;
+}
+
+static int
+make_loop(struct daemon *d)
+{
+	struct event_config *config = event_config_new();
+
+	if (config == NULL)
+		return failed(d, "out of memory", "slotd", 0);
+	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+	d->base = event_base_new_with_config(config);
+	event_config_free(config);
+	d->loop = d->base != NULL ? slot_loop_new(d->base) : NULL;
+	if (d->loop == NULL)
+		return failed(d, "no event loop", "slotd", errno);
+	return 0;
+}
+
+static int
+make_events(struct daemon *d)
+{
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+	unsigned long long us = notify_watchdog_us();
+	struct timeval period = { .tv_sec = (time_t)(us / 1000000), .tv_usec = us % 1000000 };
+
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = 0; i < 3; i++) {
+		d->signals[i] = evsignal_new(d->base, numbers[i], on_signal, d);
+		if (d->signals[i] == NULL || event_add(d->signals[i], NULL) != 0)
+			return failed(d, "signals can't be caught", "slotd", 0);
+	}
+	d->idle_timer = evtimer_new(d->base, on_idle_timer, d);
+	d->relaunch_timer = evtimer_new(d->base, on_relaunch_timer, d);
+	d->watchdog_timer = event_new(d->base, -1, EV_PERSIST, on_watchdog_timer, d);
+	if (d->idle_timer == NULL || d->relaunch_timer == NULL || d->watchdog_timer == NULL)
+		return failed(d, "out of memory", "slotd", 0);
+	if (us > 0)
+		event_add(d->watchdog_timer, &period);
+	return 0;
+}
+
+static int
+make_engine(struct daemon *d)
+{
+	const struct daemon_setup *setup = d->setup;
+	struct engine_options options = {
+		.loop = d->loop,
+		.logger = d->logger,
+		.limits = limits_of(setup->config, setup->options->scope),
+		.version = setup->version,
+		.uid = geteuid(),
+		.on_idle = on_idle,
+		.on_lost = on_lost,
+		.on_reload = on_reload,
+		.arg = d,
+	};
+
+	if (group_id(d, setup->config->socket.admin_group, &options.admin_gid) != 0)
+		return -1;
+	d->engine = engine_new(&options);
+	if (d->engine == NULL || configure_queues(d) != 0)
+		return failed(d, "no engine", "slotd", 0);
+	return 0;
+}
+
+static void
+on_connection(void *arg, int fd)
+{
+	struct daemon *d = arg;
+
+	engine_accept(d->engine, fd);
+}
+
+/* `fd`: passed by the service manager, or -1: we bind. */
+static int
+make_listener(struct daemon *d, int fd)
+{
+	static const struct listener_handlers handlers = { on_connection, on_removed };
+	const struct config *c = d->setup->config;
+	const char *path = fd >= 0 ? NULL : d->places.socket; /* not ours to remove */
+	struct listener_place place = { d->places.socket, (mode_t)c->socket.mode, (gid_t)-1 };
+
+	if (fd < 0) {
+		if (group_id(d, c->socket.group, &place.group) != 0)
+			return -1;
+		fd = listener_bind(&place);
+	}
+	if (fd == -ENOTSOCK)
+		return failed(d, "something that is no socket is in the way", d->places.socket, 0);
+	if (fd < 0)
+		return failed(d, "can't listen", d->places.socket, -fd);
+	d->listener = listener_new(d->base, fd, path, &handlers, d, d->logger);
+	return d->listener != NULL ? 0 : failed(d, "can't listen", d->places.socket, ENOMEM);
+}
+
+static int
+start(struct daemon *d)
+{
+	const struct options *o = d->setup->options;
+	char why[PLACES_MAX + 128];
+	int fd;
+
+	if (o->ready_fd >= 0 && notify_check_fd(o->ready_fd) != 0)
+		return failed(d, "is not open", "--ready-fd", 0);
+	fd = listener_inherit();
+	if (fd == -EINVAL)
+		return failed(d, "accepted is one listening AF_UNIX stream socket", "LISTEN_FDS", 0);
+	if (places_find(&d->places, o, d->setup->config, d->setup->launcher, why, sizeof(why)) != 0)
+		return failed(d, "no place for the socket", why, 0);
+	if (fd >= 0) /* who may listen there is the service manager's business */
+		listener_name(fd, d->places.socket, sizeof(d->places.socket));
+	else if (take_lock(d) != 0)
+		return -1;
+	if (make_loop(d) != 0 || make_events(d) != 0 || make_engine(d) != 0 || start_launcher(d) != 0 ||
+	    make_listener(d, fd) != 0)
+		return -1;
+	d->state = DAEMON_RUNNING;
+	on_idle(d, engine_idle(d->engine));
+	slot_log(d->logger, SLOT_LOG_INFO, "ready socket=%s max_running=%lld", d->places.socket,
+	    (long long)d->setup->config->executor.max_running);
+	notify_ready(o->ready_fd);
+	return 0;
+}
+
+static void
+free_event(struct event *event)
+{
+	if (event != NULL)
+		event_free(event);
+}
+
+static void
+stop(struct daemon *d)
+{
+	listener_free(d->listener);
+	if (d->engine != NULL)
+		engine_free(d->engine);
+	for (int i = 0; i < 3; i++)
+		free_event(d->signals[i]);
+	free_event(d->idle_timer);
+	free_event(d->relaunch_timer);
+	free_event(d->watchdog_timer);
+	slot_loop_free(d->loop);
+	if (d->base != NULL)
+		event_base_free(d->base);
+	reload_fini(&d->reload);
+	lock_drop(&d->lock);
+}
+
+int
+daemon_run(const struct daemon_setup *setup)
+{
+	struct daemon d = {
+		.setup = setup,
+		.logger = &setup->log->logger,
+		.lock = { .fd = -1 },
+		.reload = {
+			.options = setup->options,
+			.config = setup->config,
+			.logger = &setup->log->logger,
+			.on_reloaded = on_reloaded,
+		},
+		.status = 1,
+	};
+
+	d.reload.arg = &d;
+	if (getrlimit(RLIMIT_NOFILE, &d.files) != 0)
+		d.files = (struct rlimit){ 1024, 1024 };
+	if (start(&d) == 0) {
+		d.status = event_base_dispatch(d.base) == 0 || d.state == DAEMON_GONE ? 0 : 1;
+		slot_log(d.logger, SLOT_LOG_INFO, "gone");
+	}
+	stop(&d);
+	return d.status;
+}

@@ -1,0 +1,116 @@
+/*
+ * Paths of the daemon. The part that clients have to agree with is core/paths.c.
+ */
+#include "daemon/places.h"
+#include "core/paths.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int
+put(char *buf, const char *path, char *why, size_t why_size)
+{
+	if (snprintf(buf, PLACES_MAX, "%s", path) < PLACES_MAX)
+		return 0;
+	snprintf(why, why_size, "%.60s...: the path is too long", path);
+	return -1;
+}
+
+/* The usual directory is ours to make; others may only pass through it in system mode. */
+static int
+make_directory(const char *socket, enum options_scope scope, char *why, size_t why_size)
+{
+	char dir[PLACES_MAX];
+	char *slash;
+
+	snprintf(dir, sizeof(dir), "%s", socket);
+	slash = strrchr(dir, '/');
+	if (slash == NULL || slash == dir)
+		return 0;
+	*slash = '\0';
+	if (mkdir(dir, scope == OPTIONS_SCOPE_SYSTEM ? 0755 : 0700) == 0 || errno == EEXIST)
+		return 0;
+	snprintf(why, why_size, "%s: %s", dir, strerror(errno));
+	return -1;
+}
+
+static int
+find_socket(struct places *places, const struct options *options, const struct config *config,
+    char *why, size_t why_size)
+{
+	enum slot_paths_scope scope =
+	    options->scope == OPTIONS_SCOPE_SYSTEM ? SLOT_PATHS_SYSTEM : SLOT_PATHS_USER;
+	const char *named = getenv("SLOTD_SOCKET");
+	int r;
+
+	if (options->socket != NULL)
+		return put(places->socket, options->socket, why, why_size);
+	if (named != NULL && named[0] != '\0')
+		return put(places->socket, named, why, why_size);
+	if (config->socket.path[0] != '\0')
+		return put(places->socket, config->socket.path, why, why_size);
+	r = slot_paths_socket(scope, places->socket, sizeof(places->socket));
+	if (r == 0)
+		r = make_directory(places->socket, options->scope, why, why_size);
+	else if (r == -EPERM)
+		snprintf(why, why_size, "%s: not a directory of our own with mode 0700", places->socket);
+	else
+		snprintf(why, why_size, "the socket's path is too long");
+	/* Once more: in /tmp somebody else may have been faster to make it. */
+	if (r == 0 && slot_paths_socket(scope, places->socket, sizeof(places->socket)) != 0) {
+		snprintf(why, why_size, "%s: not a directory of our own with mode 0700", places->socket);
+		return -1;
+	}
+	return r == 0 ? 0 : -1;
+}
+
+/* A slotd-launcher in our own directory: running from the build tree, or moved as a whole. */
+static int
+beside_us(char *buf)
+{
+	static const char name[] = "/slotd-launcher";
+	char exe[PLACES_MAX];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - sizeof(name));
+	char *slash;
+
+	if (n <= 0)
+		return -1;
+	exe[n] = '\0';
+	slash = strrchr(exe, '/');
+	if (slash == NULL)
+		return -1;
+	memcpy(slash, name, sizeof(name));
+	if (access(exe, X_OK) != 0)
+		return -1;
+	memcpy(buf, exe, strlen(exe) + 1);
+	return 0;
+}
+
+static int
+find_launcher(struct places *places, const struct options *options, const char *built_in, char *why,
+    size_t why_size)
+{
+	const char *named = getenv("SLOTD_LAUNCHER");
+
+	if (options->launcher != NULL)
+		return put(places->launcher, options->launcher, why, why_size);
+	if (named != NULL && named[0] != '\0')
+		return put(places->launcher, named, why, why_size);
+	if (beside_us(places->launcher) == 0)
+		return 0;
+	return put(places->launcher, built_in, why, why_size);
+}
+
+int
+places_find(struct places *places, const struct options *options, const struct config *config,
+    const char *built_in, char *why, size_t why_size)
+{
+	if (find_socket(places, options, config, why, why_size) != 0 ||
+	    find_launcher(places, options, built_in, why, why_size) != 0)
+		return -1;
+	snprintf(places->lock, sizeof(places->lock), "%s.lock", places->socket);
+	return 0;
+}

@@ -1,0 +1,162 @@
+/* Facts of a turn and what they set going once durable; see batch.h. */
+#include "engine/batch.h"
+#include "engine/context.h"
+#include "engine/hub.h"
+#include "engine/run.h"
+#include "engine/session.h"
+
+#include <stdlib.h>
+
+static struct batch *
+open_batch(struct engine *e)
+{
+	struct batch *b = e->open;
+
+	if (b != NULL)
+		return b;
+	b = e->spare != NULL ? e->spare : calloc(1, sizeof *b);
+	e->spare = NULL;
+	if (b == NULL)
+		abort(); /* nothing of a turn could be recorded any more */
+	b->number = ++e->batches;
+	b->next = NULL;
+	return e->open = b;
+}
+
+/* Doubles an array of a batch; without it nothing could be recorded any more. */
+static void *
+grown(void *v, size_t *cap, size_t size)
+{
+	*cap = *cap != 0 ? *cap * 2 : 64;
+	v = realloc(v, *cap * size);
+	if (v == NULL)
+		abort();
+	return v;
+}
+
+void
+batch_add(struct engine *e, enum fact_kind kind, struct job *job, struct row_run *run)
+{
+	struct batch *b = open_batch(e);
+
+	if (b->nfacts == b->cap)
+		b->facts = grown(b->facts, &b->cap, sizeof *b->facts);
+	b->facts[b->nfacts++] = (struct fact){
+		.kind = kind,
+		.attempt = job->row->attempt,
+		.job = job_ref(job),
+		.run = run,
+		.at_us = slot_loop_wall_us(e->loop),
+	};
+	engine_touch(e);
+}
+
+void
+batch_mark(struct engine *e, struct session *s)
+{
+	struct batch *b = open_batch(e);
+
+	engine_touch(e);
+	if (s->mark_batch == b->number) {
+		b->dirty[s->mark_index].position = s->appended;
+		return;
+	}
+	if (b->ndirty == b->dirty_cap)
+		b->dirty = grown(b->dirty, &b->dirty_cap, sizeof *b->dirty);
+	s->mark_batch = b->number;
+	s->mark_index = b->ndirty;
+	b->dirty[b->ndirty++] = (struct batch_mark){ session_ref(s), s->appended };
+}
+
+static void
+ack(struct engine *e, const struct fact *f)
+{
+	if (f->job->active != NULL && e->launch != NULL)
+		e->launch->ops->ack(e->launch, f->job->row->id, f->attempt);
+}
+
+static void
+act(struct engine *e, struct fact *f)
+{
+	switch (f->kind) {
+	case FACT_SUBMITTED:
+	case FACT_REQUEUED:
+		break;
+	case FACT_STARTED:
+		if (f->attempt == f->job->row->attempt)
+			run_launch(f->job);
+		break;
+	case FACT_ATTEMPT_FAILED:
+		ack(e, f);
+		break;
+	case FACT_DONE:
+		ack(e, f);
+		e->published_seq = f->job->row->run->seq;
+		hub_completed(e);
+		job_publish(f->job);
+		break;
+	}
+	hub_event(e, f);
+}
+
+static void
+recycle(struct engine *e, struct batch *b)
+{
+	b->nfacts = b->ndirty = 0;
+	if (e->spare == NULL) {
+		e->spare = b;
+		return;
+	}
+	free(b->facts);
+	free(b->dirty);
+	free(b);
+}
+
+static void
+on_commit(void *arg, uint64_t number, int error)
+{
+	struct engine *e = arg;
+	struct batch *b = e->in_flight;
+
+	(void)number;
+	(void)error; /* the memory store knows none */
+	e->in_flight = b->next;
+	if (e->in_flight == NULL)
+		e->in_flight_tail = &e->in_flight;
+	for (size_t i = 0; i < b->nfacts; i++) {
+		act(e, &b->facts[i]);
+		job_unref(b->facts[i].job);
+		free(b->facts[i].run);
+	}
+	for (size_t i = 0; i < b->ndirty; i++) {
+		session_release(b->dirty[i].session, b->dirty[i].position);
+		session_unref(b->dirty[i].session);
+	}
+	recycle(e, b);
+}
+
+void
+batch_commit(struct engine *e)
+{
+	struct batch *b = e->open;
+
+	if (b == NULL)
+		return;
+	e->open = NULL;
+	*e->in_flight_tail = b;
+	e->in_flight_tail = &b->next;
+	e->store->ops->commit(e->store, on_commit, e);
+}
+
+void
+batches_free(struct engine *e)
+{
+	struct batch *b = e->spare;
+
+	if (b != NULL) {
+		free(b->facts);
+		free(b->dirty);
+		free(b);
+	}
+	e->spare = NULL;
+}

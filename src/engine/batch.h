@@ -1,0 +1,55 @@
+#ifndef ENGINE_BATCH_H
+#define ENGINE_BATCH_H
+/*
+ * What a loop turn changed: facts recorded in order while the turn runs, acted upon once its
+ * batch is durable. Only then is a job started, a future settled, a client told.
+ */
+#include "store/row.h"
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine;
+struct job;
+struct session;
+
+enum fact_kind {
+	FACT_SUBMITTED,
+	FACT_STARTED,        /* pending -> running: now tell the launcher */
+	FACT_ATTEMPT_FAILED, /* the attempt's run is kept with the fact */
+	FACT_REQUEUED,       /* running -> pending */
+	FACT_DONE,
+};
+
+struct fact {
+	enum fact_kind kind;
+	uint32_t attempt;
+	struct job *job;     /* counted */
+	struct row_run *run; /* owned: FACT_ATTEMPT_FAILED's */
+	int64_t at_us;       /* wall clock */
+};
+
+struct batch_mark {
+	struct session *session; /* counted: wrote while the batch was open … */
+	uint64_t position;       /* … up to here of its output */
+};
+
+struct batch {
+	struct batch *next; /* in flight, in order */
+	uint64_t number;
+	struct fact *facts;
+	size_t nfacts, cap;
+	struct batch_mark *dirty;
+	size_t ndirty, dirty_cap;
+};
+
+/* Records a fact in the open batch and sees to it that the turn ends with a commit. Takes run. */
+void batch_add(struct engine *e, enum fact_kind kind, struct job *job, struct row_run *run);
+
+/* Session wrote: its bytes so far may leave once the open batch has committed. */
+void batch_mark(struct engine *e, struct session *s);
+
+/* Ends the turn: commits the open batch. */
+void batch_commit(struct engine *e);
+void batches_free(struct engine *e);
+
+#endif

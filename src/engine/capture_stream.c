@@ -1,0 +1,317 @@
+/*
+ * A job that writes nothing is the common case and costs a pipe, a registration and one look at
+ * the end: our own copy of the write end keeps the read end from hanging up when the job ends,
+ * so that the loop first hears of it by the job's exit.
+ */
+#include "engine/capture_stream.h"
+
+#include "core/container.h"
+#include "core/loop.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define BIG_FILE_BYTES (1024 * 1024) /* not closed on the loop */
+
+/* An open pipe. Either the loop reads it (ev is added) or it is lent to the thread. */
+struct capture_watch {
+	struct capture_stream *stream;
+	struct capture_pipe pipe;
+	struct event ev;
+	bool lent;
+	bool nonblocking;
+};
+
+static struct capture_pool *
+stream_pool(const struct capture_stream *s)
+{
+	return slot_container_of(s->ring.group, struct capture_pool, group);
+}
+
+/* ---- the end ---- */
+
+/* Closes what a ring gave back, if it gave one. `size` is about how big it is. */
+static void
+close_file(struct capture_pool *pool, int fd, int64_t size)
+{
+	if (fd < 0)
+		return;
+	if (pool->thread && size > BIG_FILE_BYTES)
+		capture_thread_close_file(pool->thread, fd);
+	else
+		close(fd);
+}
+
+/* The pipe is closed, its last byte is in the ring. */
+static void
+watch_finish(struct capture_watch *w)
+{
+	struct capture_stream *s = w->stream;
+	int64_t size = ring_storage_bytes(&s->ring);
+
+	s->watch = NULL;
+	free(w);
+	close_file(stream_pool(s), ring_finish(&s->ring), size);
+}
+
+/* Closes a pipe that the loop reads. */
+static void
+watch_close(struct capture_watch *w)
+{
+	event_del(&w->ev);
+	close(w->pipe.read_fd);
+	close(w->pipe.write_fd);
+	watch_finish(w);
+}
+
+/* ---- lending a pipe to the thread ---- */
+
+static void
+on_note(struct capture_pipe *p, unsigned notes, void *arg)
+{
+	struct capture_watch *w = slot_container_of(p, struct capture_watch, pipe);
+	struct capture_stream *s = w->stream;
+	struct capture_pool *pool = arg;
+
+	pool->on_data(s); /* at CLOSED too: the drain may have brought more */
+	if (!(notes & CAPTURE_NOTE_CLOSED))
+		return;
+	ring_set_shared(&s->ring, false);
+	watch_finish(w);
+	pool->on_closed(s);
+}
+
+static void
+make_nonblocking(struct capture_watch *w)
+{
+	/* Not at the opening: a silent pipe is never read, and saves the call. */
+	if (!w->nonblocking)
+		w->nonblocking = fcntl(w->pipe.read_fd, F_SETFL, O_RDONLY | O_NONBLOCK) == 0;
+}
+
+static int
+give_to_thread(struct capture_watch *w)
+{
+	struct ring *r = &w->stream->ring;
+	int error;
+
+	make_nonblocking(w);
+	event_del(&w->ev);
+	ring_set_shared(r, true);
+	w->lent = true;
+	error = capture_thread_take(stream_pool(w->stream)->thread, &w->pipe);
+	if (error == 0)
+		return 0;
+	w->lent = false;
+	ring_set_shared(r, false);
+	event_add(&w->ev, NULL);
+	return error;
+}
+
+/* If it can't be lent, the loop reads on, and keeps what memory holds. */
+static void
+watch_lend(struct capture_watch *w)
+{
+	struct capture_pool *pool = stream_pool(w->stream);
+	struct ring *r = &w->stream->ring;
+	int error = 0;
+
+	if (!pool->thread)
+		pool->thread = capture_thread_new(slot_loop_base(pool->loop), pool->spool_dir,
+		    &pool->group, pool->files_max, on_note, pool, &error);
+	if (pool->thread)
+		error = give_to_thread(w);
+	if (error && r->limit > RING_MEMORY_MAX)
+		ring_pin(r, -error);
+}
+
+/* ---- reading on the loop ---- */
+
+/* Reads once, at most `max` bytes, into the ring. How many, 0 if nothing was there. */
+static size_t
+watch_read(struct capture_watch *w, size_t max)
+{
+	struct capture_pool *pool = stream_pool(w->stream);
+	ssize_t n;
+
+	make_nonblocking(w);
+	if (max > sizeof(pool->scratch))
+		max = sizeof(pool->scratch);
+	do
+		n = read(w->pipe.read_fd, pool->scratch, max);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		ring_append(&w->stream->ring, pool->scratch, (size_t)n);
+		return (size_t)n;
+	}
+	/* Neither an end nor an error can come while we hold a write end; should one, then it
+	 * would come again and again. */
+	if (n == 0 || errno != EAGAIN)
+		event_del(&w->ev);
+	return 0;
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture_watch *w = arg;
+	struct ring *r = &w->stream->ring;
+	size_t max = RING_MEMORY_MAX;
+
+	(void)fd, (void)what;
+	/* Up to what memory takes; the file is the thread's business. */
+	if (r->end < RING_MEMORY_MAX)
+		max = (size_t)(RING_MEMORY_MAX - r->end);
+	if (watch_read(w, max) == 0)
+		return;
+	stream_pool(w->stream)->on_data(w->stream);
+	if (r->end >= RING_MEMORY_MAX)
+		watch_lend(w);
+}
+
+void
+capture_stream_drain(struct capture_stream *s)
+{
+	struct capture_watch *w = s->watch;
+	int held = 0;
+
+	if (!w)
+		return;
+	if (!w->lent) {
+		if (ioctl(w->pipe.read_fd, FIONREAD, &held) < 0 || held < 0)
+			held = 0;
+		if (held > 0 && ring_needs_file(&s->ring, (size_t)held))
+			watch_lend(w);
+	}
+	if (w->lent) {
+		capture_thread_request(stream_pool(s)->thread, &w->pipe, CAPTURE_REQUEST_DRAIN);
+		return;
+	}
+	if (held > 0)
+		stream_pool(s)->on_data(s);
+	while (held > 0) {
+		size_t n = watch_read(w, (size_t)held);
+
+		if (n == 0)
+			break;
+		held -= (int)n;
+	}
+	watch_close(w);
+}
+
+void
+capture_stream_drop(struct capture_stream *s)
+{
+	struct capture_watch *w = s->watch;
+
+	if (w && w->lent)
+		capture_thread_request(stream_pool(s)->thread, &w->pipe, CAPTURE_REQUEST_DROP);
+	else if (w)
+		watch_close(w);
+}
+
+/* ---- streams ---- */
+
+void
+capture_stream_init(struct capture_stream *s, struct capture_pool *pool, uint8_t number,
+    int64_t limit_bytes)
+{
+	ring_init(&s->ring, &pool->group, limit_bytes);
+	s->watch = NULL;
+	s->number = number;
+	s->opened = false;
+}
+
+void
+capture_stream_fini(struct capture_stream *s)
+{
+	int64_t size = ring_storage_bytes(&s->ring);
+
+	close_file(stream_pool(s), ring_fini(&s->ring), size);
+}
+
+static int
+open_pipe(struct capture_pipe *p, int *write_end)
+{
+	int fds[2], own, error;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	own = fcntl(fds[1], F_DUPFD_CLOEXEC, 0);
+	if (own < 0) {
+		error = -errno;
+		close(fds[0]);
+		close(fds[1]);
+		return error;
+	}
+	p->read_fd = fds[0];
+	p->write_fd = own;
+	*write_end = fds[1];
+	return 0;
+}
+
+int
+capture_stream_open(struct capture_stream *s, bool want_data, int *write_end)
+{
+	struct event_base *base = slot_loop_base(stream_pool(s)->loop);
+	struct capture_watch *w;
+	int error, fd = -1;
+
+	if (!base)
+		return -ENOTSUP;
+	if (s->opened)
+		return -EALREADY;
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	error = open_pipe(&w->pipe, &fd);
+	if (error) {
+		free(w);
+		return error;
+	}
+	w->stream = s;
+	w->pipe.ring = &s->ring;
+	atomic_init(&w->pipe.want_data, want_data);
+	if (event_assign(&w->ev, base, w->pipe.read_fd, EV_READ | EV_PERSIST, on_readable, w) < 0
+	    || event_add(&w->ev, NULL) < 0) {
+		close(w->pipe.read_fd);
+		close(w->pipe.write_fd);
+		close(fd);
+		free(w);
+		return -ENOMEM;
+	}
+	s->watch = w;
+	s->opened = true;
+	*write_end = fd;
+	return 0;
+}
+
+bool
+capture_stream_closed(const struct capture_stream *s)
+{
+	return !s->watch;
+}
+
+void
+capture_stream_want_data(struct capture_stream *s, bool want)
+{
+	if (s->watch)
+		atomic_store_explicit(&s->watch->pipe.want_data, want, memory_order_relaxed);
+}
+
+void
+capture_stream_discard(struct capture_stream *s)
+{
+	int64_t size;
+
+	ring_discard(&s->ring);
+	if (s->watch)
+		return;
+	size = ring_storage_bytes(&s->ring);
+	close_file(stream_pool(s), ring_finish(&s->ring), size);
+}

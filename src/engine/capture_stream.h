@@ -1,0 +1,56 @@
+#ifndef ENGINE_CAPTURE_STREAM_H
+#define ENGINE_CAPTURE_STREAM_H
+/*
+ * One stream of a capture: the ring, and as long as it is open the pipe that fills it, which
+ * the loop reads at first and the output thread once there is much. Private to captures.
+ */
+#include "engine/capture_thread.h"
+#include "engine/ring.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct capture_stream;
+struct slot_loop;
+
+/* What all streams share. */
+struct capture_pool {
+	struct slot_loop *loop;
+	struct capture_thread *thread; /* started with the first stream that needs it */
+	struct ring_group group;
+	int64_t files_max;
+	char *spool_dir;
+	/* More can be read. Maybe called inside drain. */
+	void (*on_data)(struct capture_stream *s);
+	/* The thread was asked to drain or drop and has closed the pipe; never called inside
+	 * drain or drop. It may free the stream. */
+	void (*on_closed)(struct capture_stream *s);
+	unsigned char scratch[RING_MEMORY_MAX];
+};
+
+struct capture_stream {
+	struct ring ring;
+	struct capture_watch *watch; /* the open pipe; NULL: none yet, or closed */
+	uint8_t number;              /* 1 or 2 */
+	bool opened;
+};
+
+void capture_stream_init(struct capture_stream *s, struct capture_pool *pool, uint8_t number,
+    int64_t limit_bytes);
+/* Forgets the bytes. It must be closed. */
+void capture_stream_fini(struct capture_stream *s);
+
+/* As capture_open. */
+int capture_stream_open(struct capture_stream *s, bool want_data, int *write_end);
+bool capture_stream_closed(const struct capture_stream *s);
+void capture_stream_want_data(struct capture_stream *s, bool want);
+
+/* Takes in what the pipe holds now, and closes it; or just closes it. Either may end at once
+ * (see closed) or later, with on_closed. */
+void capture_stream_drain(struct capture_stream *s);
+void capture_stream_drop(struct capture_stream *s);
+
+/* As capture_discard. */
+void capture_stream_discard(struct capture_stream *s);
+
+#endif

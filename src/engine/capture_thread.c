@@ -1,0 +1,441 @@
+/*
+ * One epoll of its own, one event at a time, so that between two pieces of one pipe every
+ * other pipe and every request gets its turn: a drain waits for one piece at most.
+ */
+#include "engine/capture_thread.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PIECE_BYTES (256 * 1024)
+#define BIG_PIPE_BYTES (1024 * 1024)
+#define BIG_PIPES_MAX 16 /* pages of pipes are limited per user: leave some for plain ones */
+
+struct file_to_close {
+	STAILQ_ENTRY(file_to_close) next;
+	int fd;
+};
+
+struct capture_thread {
+	pthread_t thread;
+	const char *spool_dir;
+	struct ring_group *group;
+	int64_t files_max;
+	capture_note_cb on_note;
+	void *arg;
+	struct event *notes_event;
+	int epoll_fd;
+	int request_fd; /* eventfd: the loop wakes the thread */
+	int note_fd;    /* eventfd: the thread wakes the loop */
+	unsigned big_pipes; /* the loop's */
+
+	/* Under group->lock. */
+	STAILQ_HEAD(, capture_pipe) requests, notes;
+	STAILQ_HEAD(, file_to_close) files;
+	bool stop;
+
+	unsigned char buf[PIECE_BYTES]; /* the thread's */
+};
+
+static void
+lock(struct capture_thread *t)
+{
+	pthread_mutex_lock(&t->group->lock);
+}
+
+static void
+unlock(struct capture_thread *t)
+{
+	pthread_mutex_unlock(&t->group->lock);
+}
+
+static void
+wake(int fd)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	do
+		n = write(fd, &one, sizeof(one));
+	while (n < 0 && errno == EINTR); /* EAGAIN: it is awake */
+}
+
+static void
+swallow(int fd)
+{
+	uint64_t count;
+	ssize_t n;
+
+	do
+		n = read(fd, &count, sizeof(count));
+	while (n < 0 && errno == EINTR);
+}
+
+/* ---- the thread's side ---- */
+
+static void
+post(struct capture_thread *t, struct capture_pipe *p, enum capture_note note)
+{
+	bool first;
+
+	lock(t);
+	first = STAILQ_EMPTY(&t->notes);
+	if (p->notes == 0)
+		STAILQ_INSERT_TAIL(&t->notes, p, in_notes);
+	p->notes |= note;
+	unlock(t);
+	/* After CLOSED `p` may be gone by now. */
+	if (first)
+		wake(t->note_fd);
+}
+
+/* An unnamed file in the spool directory. -errno on failure. */
+static int
+open_spool_file(const char *dir)
+{
+	char path[4096];
+	int fd, len;
+
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+		return fd >= 0 ? fd : -errno;
+	len = snprintf(path, sizeof(path), "%s/slotd-output-XXXXXX", dir);
+	if (len < 0 || (size_t)len >= sizeof(path))
+		return -ENAMETOOLONG;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
+}
+
+static void
+move_to_file(struct capture_thread *t, struct ring *r)
+{
+	int fd, error;
+
+	if (atomic_load_explicit(&t->group->files, memory_order_relaxed) >= t->files_max) {
+		ring_pin(r, EMFILE);
+		return;
+	}
+	fd = open_spool_file(t->spool_dir);
+	if (fd < 0) {
+		ring_pin(r, -fd);
+		return;
+	}
+	error = ring_move_to_file(r, fd);
+	if (error) {
+		close(fd);
+		ring_pin(r, -error);
+	}
+}
+
+/* Reads once, at most `max` bytes, into the ring. The result is read's. */
+static ssize_t
+read_piece(struct capture_thread *t, struct capture_pipe *p, size_t max)
+{
+	ssize_t n;
+
+	do
+		n = read(p->read_fd, t->buf, max < sizeof(t->buf) ? max : sizeof(t->buf));
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n;
+	if (ring_needs_file(p->ring, (size_t)n))
+		move_to_file(t, p->ring);
+	ring_append(p->ring, t->buf, (size_t)n);
+	return n;
+}
+
+static void
+on_pipe_ready(struct capture_thread *t, struct capture_pipe *p)
+{
+	ssize_t n = read_piece(t, p, sizeof(t->buf));
+
+	if (n > 0) {
+		if (atomic_load_explicit(&p->want_data, memory_order_relaxed))
+			post(t, p, CAPTURE_NOTE_DATA);
+		return;
+	}
+	/* Neither an end nor an error can come while we hold a write end; should one, then it
+	 * would come again and again. */
+	if (n == 0 || errno != EAGAIN)
+		epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, p->read_fd, NULL);
+}
+
+static void
+drain(struct capture_thread *t, struct capture_pipe *p)
+{
+	int held = 0;
+
+	if (ioctl(p->read_fd, FIONREAD, &held) < 0)
+		return;
+	while (held > 0) {
+		ssize_t n = read_piece(t, p, (size_t)held);
+
+		if (n <= 0)
+			return;
+		held -= (int)n;
+	}
+}
+
+static void
+close_pipe(struct capture_thread *t, struct capture_pipe *p)
+{
+	/* Not left to close: another process may hold the read end too. */
+	epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, p->read_fd, NULL);
+	close(p->read_fd);
+	close(p->write_fd);
+	p->read_fd = p->write_fd = -1;
+	post(t, p, CAPTURE_NOTE_CLOSED);
+}
+
+/* Does everything asked for. False: the thread shall end. */
+static bool
+serve_requests(struct capture_thread *t)
+{
+	for (;;) {
+		enum capture_request request = CAPTURE_REQUEST_NONE;
+		struct file_to_close *f = NULL;
+		struct capture_pipe *p;
+		bool stop;
+
+		lock(t);
+		p = STAILQ_FIRST(&t->requests);
+		if (p) {
+			STAILQ_REMOVE_HEAD(&t->requests, in_requests);
+			request = p->request;
+		} else {
+			f = STAILQ_FIRST(&t->files);
+			if (f)
+				STAILQ_REMOVE_HEAD(&t->files, next);
+		}
+		stop = t->stop;
+		unlock(t);
+
+		if (p) {
+			if (request == CAPTURE_REQUEST_DRAIN)
+				drain(t, p);
+			close_pipe(t, p);
+		} else if (f) {
+			close(f->fd);
+			free(f);
+		} else {
+			return !stop;
+		}
+	}
+}
+
+static void *
+thread_main(void *arg)
+{
+	struct capture_thread *t = arg;
+
+	do {
+		struct epoll_event ev;
+
+		if (epoll_wait(t->epoll_fd, &ev, 1, -1) != 1)
+			continue;
+		if (ev.data.ptr)
+			on_pipe_ready(t, ev.data.ptr);
+		else
+			swallow(t->request_fd);
+	} while (serve_requests(t));
+	return NULL;
+}
+
+/* ---- the loop's side ---- */
+
+/* Hands out the notes that are there now; those that come meanwhile wake the loop again. */
+static void
+deliver_notes(struct capture_thread *t)
+{
+	STAILQ_HEAD(, capture_pipe) batch = STAILQ_HEAD_INITIALIZER(batch);
+	struct capture_pipe *p;
+
+	lock(t);
+	STAILQ_CONCAT(&batch, &t->notes);
+	unlock(t);
+	while ((p = STAILQ_FIRST(&batch)) != NULL) {
+		unsigned notes;
+
+		lock(t);
+		STAILQ_REMOVE_HEAD(&batch, in_notes);
+		notes = p->notes;
+		p->notes = 0;
+		unlock(t);
+		if ((notes & CAPTURE_NOTE_CLOSED) && p->enlarged)
+			t->big_pipes--;
+		t->on_note(p, notes, t->arg);
+	}
+}
+
+static void
+on_notes(evutil_socket_t fd, short what, void *arg)
+{
+	(void)what;
+	swallow(fd);
+	deliver_notes(arg);
+}
+
+/* No signal is to be handled in the thread: each belongs to the loop. */
+static int
+start_thread(struct capture_thread *t)
+{
+	sigset_t all, before;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&t->thread, NULL, thread_main, t);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (error == 0)
+		pthread_setname_np(t->thread, "slotd-output");
+	return error;
+}
+
+static void
+free_parts(struct capture_thread *t)
+{
+	if (t->notes_event)
+		event_free(t->notes_event);
+	if (t->epoll_fd >= 0)
+		close(t->epoll_fd);
+	if (t->request_fd >= 0)
+		close(t->request_fd);
+	if (t->note_fd >= 0)
+		close(t->note_fd);
+	free(t);
+}
+
+static int
+open_parts(struct capture_thread *t, struct event_base *base)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+
+	t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (t->epoll_fd < 0)
+		return errno;
+	t->request_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->request_fd < 0)
+		return errno;
+	t->note_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->note_fd < 0)
+		return errno;
+	if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->request_fd, &ev) < 0)
+		return errno;
+	t->notes_event = event_new(base, t->note_fd, EV_READ | EV_PERSIST, on_notes, t);
+	if (!t->notes_event || event_add(t->notes_event, NULL) < 0)
+		return ENOMEM;
+	return 0;
+}
+
+struct capture_thread *
+capture_thread_new(struct event_base *base, const char *spool_dir,
+    struct ring_group *group, int64_t files_max, capture_note_cb on_note, void *arg, int *error)
+{
+	struct capture_thread *t = malloc(sizeof(*t));
+	int e;
+
+	if (!t) {
+		*error = -ENOMEM;
+		return NULL;
+	}
+	memset(t, 0, offsetof(struct capture_thread, buf));
+	t->spool_dir = spool_dir;
+	t->group = group;
+	t->files_max = files_max;
+	t->on_note = on_note;
+	t->arg = arg;
+	t->epoll_fd = t->request_fd = t->note_fd = -1;
+	STAILQ_INIT(&t->requests);
+	STAILQ_INIT(&t->notes);
+	STAILQ_INIT(&t->files);
+	e = open_parts(t, base);
+	if (e == 0)
+		e = start_thread(t);
+	if (e == 0)
+		return t;
+	*error = -e;
+	free_parts(t);
+	return NULL;
+}
+
+void
+capture_thread_free(struct capture_thread *t)
+{
+	if (!t)
+		return;
+	lock(t);
+	t->stop = true;
+	unlock(t);
+	wake(t->request_fd);
+	pthread_join(t->thread, NULL);
+	deliver_notes(t);
+	free_parts(t);
+}
+
+int
+capture_thread_take(struct capture_thread *t, struct capture_pipe *p)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = p};
+	int error;
+
+	p->request = CAPTURE_REQUEST_NONE;
+	p->notes = 0;
+	p->enlarged = t->big_pipes < BIG_PIPES_MAX
+	    && fcntl(p->read_fd, F_SETPIPE_SZ, BIG_PIPE_BYTES) > 0;
+	if (p->enlarged)
+		t->big_pipes++;
+	/* The last line: from here on `p` is the thread's. */
+	if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, p->read_fd, &ev) == 0)
+		return 0;
+	error = -errno;
+	if (p->enlarged) {
+		p->enlarged = false;
+		t->big_pipes--;
+	}
+	return error;
+}
+
+void
+capture_thread_request(struct capture_thread *t, struct capture_pipe *p,
+    enum capture_request request)
+{
+	bool queued;
+
+	lock(t);
+	queued = p->request != CAPTURE_REQUEST_NONE;
+	p->request = request;
+	if (!queued)
+		STAILQ_INSERT_TAIL(&t->requests, p, in_requests);
+	unlock(t);
+	if (!queued)
+		wake(t->request_fd);
+}
+
+void
+capture_thread_close_file(struct capture_thread *t, int fd)
+{
+	struct file_to_close *f = malloc(sizeof(*f));
+
+	if (!f) {
+		close(fd);
+		return;
+	}
+	f->fd = fd;
+	lock(t);
+	STAILQ_INSERT_TAIL(&t->files, f, next);
+	unlock(t);
+	wake(t->request_fd);
+}

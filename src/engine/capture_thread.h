@@ -1,0 +1,64 @@
+#ifndef ENGINE_CAPTURE_THREAD_H
+#define ENGINE_CAPTURE_THREAD_H
+/*
+ * The output thread: reads the pipes that write much, in big pieces, into their rings, and
+ * may block on the disk where the loop must not. The loop hears of it through notes, many at
+ * a wakeup. It knows no captures.
+ */
+#include "engine/ring.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+struct event_base;
+struct capture_thread;
+
+enum capture_note {
+	CAPTURE_NOTE_DATA = 1,   /* the ring has more */
+	CAPTURE_NOTE_CLOSED = 2, /* the thread is done with the pipe, both ends are closed */
+};
+
+enum capture_request {
+	CAPTURE_REQUEST_NONE,
+	CAPTURE_REQUEST_DRAIN, /* read what it holds now, then close */
+	CAPTURE_REQUEST_DROP,  /* close */
+};
+
+/* A pipe; embedded in its owner. The thread's from capture_thread_take to the CLOSED note,
+ * its ring being shared as long; only want_data may be changed meanwhile. */
+struct capture_pipe {
+	int read_fd;  /* non-blocking */
+	int write_fd; /* our copy of the write end: keeps the read end from ever hanging up */
+	struct ring *ring;
+	atomic_bool want_data; /* whether DATA notes are wanted */
+
+	/* The thread's own, under its lock. */
+	STAILQ_ENTRY(capture_pipe) in_requests, in_notes;
+	enum capture_request request;
+	unsigned notes;
+	bool enlarged;
+};
+
+/* Called from the loop with the notes taken; at CLOSED it may free `p`. */
+typedef void (*capture_note_cb)(struct capture_pipe *p, unsigned notes, void *arg);
+
+/* Starts the thread; files go to `spool_dir` (borrowed), at most files_max being open in
+ * `group` (whose lock it shares). NULL: *error is -errno. */
+struct capture_thread *capture_thread_new(struct event_base *base, const char *spool_dir,
+    struct ring_group *group, int64_t files_max, capture_note_cb on_note, void *arg, int *error);
+
+/* Each pipe must have been asked to drain or drop. Joins, and hands out the last notes. */
+void capture_thread_free(struct capture_thread *t);
+
+/* From here on the thread reads the pipe. 0 or -errno. */
+int capture_thread_take(struct capture_thread *t, struct capture_pipe *p);
+
+/* Asks for the end of a pipe; a drop overrides a drain not yet done. */
+void capture_thread_request(struct capture_thread *t, struct capture_pipe *p,
+    enum capture_request request);
+
+/* Closes a file that may be big, and its blocks be long in freeing, over there. */
+void capture_thread_close_file(struct capture_thread *t, int fd);
+
+#endif

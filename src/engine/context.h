@@ -1,0 +1,112 @@
+#ifndef ENGINE_CONTEXT_H
+#define ENGINE_CONTEXT_H
+/*
+ * The parts of the engine wired together: what its modules reach each other through. Each part
+ * belongs to the module named beside it; others call that module's functions.
+ */
+#include "core/container.h"
+#include "core/loop.h"
+#include "core/logger.h"
+#include "engine/batch.h"
+#include "engine/capture.h"
+#include "engine/engine.h"
+#include "engine/job.h"
+#include "engine/keys.h"
+#include "engine/queue.h"
+#include "engine/stats.h"
+#include "launch/launch.h"
+#include "store/idtab.h"
+#include "store/store.h"
+
+struct session;
+struct request;
+TAILQ_HEAD(session_list, session);
+TAILQ_HEAD(request_list, request);
+
+enum drain_state { DRAIN_OFF, DRAIN_ON };
+
+struct engine {
+	struct slot_loop *loop;
+	const struct slot_logger *logger;
+	struct engine_options options;
+	struct engine_limits limits; /* in force: configuration, overridden at run time */
+
+	struct store *store;
+	struct launch *launch; /* NULL once it is lost */
+	struct capture_pool *captures;
+	struct env_blob *default_env;
+	char instance[24]; /* the store's, as text */
+
+	/* job.c */
+	struct idtab jobs; /* live ones, by id */
+	struct idtab shells; /* done ones that requests name; borrowed */
+	struct job_list by_phase[3]; /* enum row_phase */
+	struct slot_executor *executor;
+	struct queue_set *queues;
+	uint64_t npending, nrunning;
+	int64_t pending_bytes;
+	struct job_ties_list clocked; /* wait for a wall-clock time */
+	struct keys keys;
+
+	/* depend.c */
+	struct slot_call cascade;
+	struct depend_item *ended; /* jobs whose dependents are to be told, oldest first */
+	struct depend_item **ended_tail;
+
+	/* engine.c */
+	struct slot_call turn_end;
+	struct slot_timer prune;
+	uint64_t published_seq; /* what may be seen of the finish order */
+	bool limit_set[3];      /* max_running, max_pending, max_pending_bytes: at run time */
+	enum drain_state drain;
+	bool shutting_down, killing;
+	bool idle;
+	void (*shutdown_done)(void *arg);
+	void *shutdown_arg;
+	struct slot_call cancel_all;      /* a slice of it is due … */
+	enum msg_reason cancel_reason;    /* … for this reason */
+	struct slot_call idle_check;
+	struct slot_timer linger;         /* bounds the last flush of a shutdown */
+	struct event *clock_event;        /* the wall clock was set */
+	int clock_fd;
+
+	/* batch.c */
+	struct batch *open;
+	struct batch *in_flight, **in_flight_tail;
+	struct batch *spare;
+	uint64_t batches;
+
+	/* session.c */
+	struct session_list sessions;
+	uint32_t nsessions;
+	uint32_t nfds_held; /* passed descriptors that wait for their request */
+
+	/* admit.c */
+	struct request_list held; /* submits that wait for room */
+	uint32_t nheld;
+	struct slot_call admit;
+
+	/* hub.c */
+	struct request_list completion_streams;
+	struct request_list event_streams;
+	struct request_list drains;  /* requests that wait for idleness */
+	struct request_list signals; /* … for the launcher's word on a signal */
+	uint64_t signal_token;
+
+	struct stats stats;
+};
+
+/* Something happened that the end of this turn has to look at. */
+void engine_touch(struct engine *e);
+/* The number of clients or jobs changed: drains, shutdown and idleness are looked at again. */
+void engine_check_idle(struct engine *e);
+/* A job was added to history: it may be time to prune. */
+void engine_history_grew(struct engine *e);
+/* The limit in force moved: tell executor, queues and launcher. */
+void engine_apply_limits(struct engine *e);
+/* Cancels every job, in slices. */
+void engine_cancel_all(struct engine *e, enum msg_reason reason);
+/* May this uid see and steer what belongs to others? */
+bool engine_is_admin(const struct engine *e, uid_t uid);
+
+#endif

@@ -1,0 +1,585 @@
+/* The engine as a whole: making it, the end of a turn, limits, and shutting down. */
+#include "engine/engine.h"
+#include "engine/context.h"
+#include "engine/depend.h"
+#include "engine/environment.h"
+#include "engine/methods.h"
+#include "engine/run.h"
+#include "engine/session.h"
+#include "engine/submit.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define CANCEL_SLICE 256          /* jobs cancelled in one call */
+#define PRUNE_INTERVAL_US 1000000 /* while there is history to age */
+#define LINGER_US 1000000         /* a client that doesn't read holds up a shutdown so long */
+#define CLOCK_FAR 4102444800      /* 2100: the timer is only there to be cancelled */
+
+/* ---- the end of a turn ---- */
+
+void
+engine_touch(struct engine *e)
+{
+	slot_loop_call_at_turn_end(e->loop, &e->turn_end);
+}
+
+static void
+on_turn_end(struct slot_call *call)
+{
+	struct engine *e = slot_container_of(call, struct engine, turn_end);
+
+	e->stats.turns++;
+	batch_commit(e);
+	methods_job_launched(e);
+	if (e->launch != NULL)
+		e->launch->ops->flush(e->launch);
+}
+
+/* ---- history ---- */
+
+static void
+prune_later(struct engine *e, int64_t in_us)
+{
+	if (!slot_timer_armed(&e->prune))
+		slot_loop_timer_set(e->loop, &e->prune, slot_loop_now_us(e->loop) + in_us);
+}
+
+static void
+on_prune(struct slot_timer *timer)
+{
+	struct engine *e = slot_container_of(timer, struct engine, prune);
+
+	if (e->store->ops->prune(e->store, slot_loop_wall_us(e->loop)))
+		prune_later(e, 0);
+}
+
+void
+engine_history_grew(struct engine *e)
+{
+	const struct store_bounds *b = &e->store->bounds;
+
+	if (b->age_us != 0 || e->store->ndone > b->jobs || b->output_bytes != 0)
+		prune_later(e, e->store->ndone > b->jobs + b->jobs / 16 ? 0 : PRUNE_INTERVAL_US);
+}
+
+static void
+on_output_free(void *output)
+{
+	capture_unref(output);
+}
+
+static void
+on_removed(void *arg, const struct row *row)
+{
+	struct engine *e = arg;
+
+	keys_remove(&e->keys, row);
+}
+
+static struct store_bounds
+bounds_of(const struct engine_limits *l)
+{
+	return (struct store_bounds){
+		.jobs = (uint64_t)l->history_jobs,
+		.age_us = l->history_age_ms * 1000,
+		.output_bytes = l->output_total,
+	};
+}
+
+/* ---- making ---- */
+
+static struct queue_place *
+place_of(struct slot_action *a)
+{
+	return &job_of_future(&a->future)->place;
+}
+
+static void on_cancel_slice(struct slot_call *call);
+static void on_idle_check(struct slot_call *call);
+static void on_linger(struct slot_timer *timer);
+
+static void
+init_lists(struct engine *e)
+{
+	for (int i = 0; i < 3; i++)
+		TAILQ_INIT(&e->by_phase[i]);
+	TAILQ_INIT(&e->sessions);
+	TAILQ_INIT(&e->held);
+	TAILQ_INIT(&e->completion_streams);
+	TAILQ_INIT(&e->event_streams);
+	TAILQ_INIT(&e->drains);
+	TAILQ_INIT(&e->signals);
+	LIST_INIT(&e->clocked);
+	e->in_flight_tail = &e->in_flight;
+	e->turn_end.run = on_turn_end;
+	e->prune.fire = on_prune;
+	e->cancel_all.run = on_cancel_slice;
+	e->idle_check.run = on_idle_check;
+	e->linger.fire = on_linger;
+	e->clock_fd = -1;
+	depend_init(e);
+	submit_init(e);
+}
+
+static bool
+make_store(struct engine *e)
+{
+	struct store_bounds bounds = bounds_of(&e->limits);
+	struct store_hooks hooks = { on_output_free, on_removed, e };
+	uint64_t instance;
+
+	if (getrandom(&instance, sizeof instance, 0) != sizeof instance)
+		return false;
+	snprintf(e->instance, sizeof e->instance, "%016llx", (unsigned long long)instance);
+	e->store = store_memory_new(&bounds, &hooks, instance);
+	return e->store != NULL;
+}
+
+static void
+on_clock_set(evutil_socket_t fd, short what, void *arg)
+{
+	struct engine *e = arg;
+	uint64_t n;
+
+	(void)what;
+	if (read((int)fd, &n, sizeof n) < 0 && errno != ECANCELED)
+		return;
+	job_clock_changed(e);
+}
+
+/* Jobs with not_before_us must hear of it when somebody sets the wall clock. */
+static void
+watch_clock(struct engine *e)
+{
+	struct event_base *base = slot_loop_base(e->loop);
+	struct itimerspec far = { .it_value = { .tv_sec = CLOCK_FAR } };
+
+	if (base == NULL)
+		return;
+	e->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (e->clock_fd < 0)
+		return;
+	timerfd_settime(e->clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &far, NULL);
+	e->clock_event = event_new(base, e->clock_fd, EV_READ | EV_PERSIST, on_clock_set, e);
+	if (e->clock_event != NULL)
+		event_add(e->clock_event, NULL);
+}
+
+struct engine *
+engine_new(const struct engine_options *options)
+{
+	struct engine *e = calloc(1, sizeof *e);
+
+	if (e == NULL)
+		return NULL;
+	e->options = *options;
+	e->loop = options->loop;
+	e->logger = options->logger;
+	e->limits = options->limits;
+	e->stats.started_us = slot_loop_now_us(e->loop);
+	init_lists(e);
+	e->queues = queue_set_new(place_of);
+	if (e->queues != NULL)
+		e->executor = slot_executor_new(e->loop, 0, &queue_pending_ops, e->queues);
+	e->captures = capture_pool_new(e->loop, options->spool_dir);
+	if (e->queues == NULL || e->executor == NULL || e->captures == NULL || !make_store(e) ||
+	    queue_add(e->queues, "default") == NULL ||
+	    (e->default_env = environment_default(&e->store->envs, options->uid)) == NULL) {
+		slot_log(e->logger, SLOT_LOG_ERROR, "engine can't start: %s", strerror(errno));
+		engine_free(e);
+		return NULL;
+	}
+	watch_clock(e);
+	engine_apply_limits(e);
+	e->idle = true;
+	return e;
+}
+
+static void
+free_jobs(struct engine *e)
+{
+	struct job *job;
+
+	for (int i = 0; i < 3; i++)
+		while ((job = TAILQ_FIRST(&e->by_phase[i])) != NULL) {
+			TAILQ_REMOVE(&e->by_phase[i], job, entry);
+			if (slot_action_state(&job->action) == SLOT_ACTION_PENDING)
+				slot_executor_withdraw(e->executor, &job->action);
+			else if (slot_action_state(&job->action) == SLOT_ACTION_RUNNING)
+				slot_action_release(&job->action);
+			if (job->ties != NULL)
+				slot_loop_timer_clear(e->loop, &job->ties->timer);
+			queue_leave(e->queues, &job->place);
+			job_unref(job);
+		}
+}
+
+static void
+cancel_calls(struct engine *e)
+{
+	struct slot_call *const calls[] = {
+		&e->turn_end, &e->admit, &e->cancel_all, &e->idle_check,
+	};
+
+	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+		slot_loop_call_cancel(e->loop, calls[i]);
+	slot_loop_timer_clear(e->loop, &e->prune);
+	slot_loop_timer_clear(e->loop, &e->linger);
+}
+
+void
+engine_free(struct engine *e)
+{
+	struct session *s;
+
+	if (e == NULL)
+		return;
+	e->options.on_idle = NULL;
+	e->shutdown_done = NULL;
+	while ((s = TAILQ_FIRST(&e->sessions)) != NULL) {
+		session_close(s, "engine ends");
+		slot_loop_call_cancel(e->loop, &s->reap);
+		session_ref(s); /* (the open batch may hold it too) */
+		session_unref(s);
+		session_unref(s);
+	}
+	if (e->store != NULL)
+		batch_commit(e);
+	depend_fini(e);
+	free_jobs(e);
+	cancel_calls(e);
+	batches_free(e);
+	if (e->launch != NULL)
+		e->launch->ops->free(e->launch);
+	if (e->clock_event != NULL)
+		event_free(e->clock_event);
+	if (e->clock_fd >= 0)
+		close(e->clock_fd);
+	idtab_fini(&e->jobs);
+	idtab_fini(&e->shells);
+	if (e->store != NULL) {
+		env_unref(&e->store->envs, e->default_env);
+		e->store->ops->free(e->store);
+	}
+	keys_fini(&e->keys);
+	slot_executor_free(e->executor);
+	queue_set_free(e->queues);
+	capture_pool_free(e->captures);
+	free(e);
+}
+
+/* ---- the launcher ---- */
+
+static void
+on_launch_ready(void *arg, uint64_t instance)
+{
+	struct engine *e = arg;
+
+	slot_log(e->logger, SLOT_LOG_DEBUG, "launcher ready instance=%016llx",
+	    (unsigned long long)instance);
+}
+
+static void
+on_launch_exit(void *arg, const struct launch_exit *x)
+{
+	run_on_exit(arg, x);
+}
+
+static void
+on_launch_gone(void *arg, uint64_t job, uint32_t attempt, bool best_effort)
+{
+	run_on_gone(arg, job, attempt, best_effort);
+}
+
+static void
+on_launch_signaled(void *arg, uint64_t token, int error)
+{
+	methods_job_signaled(arg, token, error);
+}
+
+static void
+on_launch_lost(void *arg, const char *why)
+{
+	struct engine *e = arg;
+	struct launch *gone = e->launch;
+	uint64_t id = 0;
+	struct job *job;
+
+	slot_log(e->logger, SLOT_LOG_ERROR, "launcher lost why=\"%s\" running=%llu", why,
+	    (unsigned long long)e->nrunning);
+	e->launch = NULL;
+	while ((job = idtab_next(&e->jobs, id + 1, &id)) != NULL)
+		run_on_lost(job);
+	if (gone != NULL)
+		gone->ops->free(gone);
+	engine_touch(e);
+	if (e->options.on_lost != NULL)
+		e->options.on_lost(e->options.arg);
+}
+
+const struct launch_handlers engine_launch_handlers = {
+	.on_ready = on_launch_ready,
+	.on_exit = on_launch_exit,
+	.on_gone = on_launch_gone,
+	.on_signaled = on_launch_signaled,
+	.on_lost = on_launch_lost,
+};
+
+void
+engine_set_launch(struct engine *e, struct launch *launch)
+{
+	e->launch = launch;
+	engine_apply_limits(e);
+}
+
+/* ---- limits ---- */
+
+void
+engine_apply_limits(struct engine *e)
+{
+	e->store->bounds = bounds_of(&e->limits);
+	queue_set_total(e->queues, e->limits.max_running);
+	slot_executor_set_max_running(e->executor, e->limits.max_running);
+	if (e->launch != NULL)
+		e->launch->ops->ceiling(e->launch, e->limits.max_running);
+	if (e->nheld > 0)
+		slot_loop_call_soon(e->loop, &e->admit);
+	job_kick(e);
+	engine_touch(e);
+}
+
+int
+engine_configure_queue(struct engine *e, const char *name, uint32_t max_running)
+{
+	struct queue *q = queue_find(e->queues, name);
+
+	if (q == NULL && (q = queue_add(e->queues, name)) == NULL)
+		return -ENOMEM;
+	queue_set_limit(q, max_running == ENGINE_UNLIMITED ? QUEUE_UNLIMITED : max_running);
+	job_kick(e);
+	return 0;
+}
+
+/* Looked up once a connection: members of admin_group by their user's group list. */
+static bool
+in_group(uid_t uid, gid_t gid)
+{
+	struct passwd *pw = getpwuid(uid);
+	gid_t groups[256];
+	int n = sizeof groups / sizeof *groups;
+
+	if (pw == NULL || getgrouplist(pw->pw_name, pw->pw_gid, groups, &n) < 0)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (groups[i] == gid)
+			return true;
+	return false;
+}
+
+bool
+engine_is_admin(const struct engine *e, uid_t uid)
+{
+	return uid == 0 || uid == e->options.uid ||
+	    (e->options.admin_gid != (gid_t)-1 && in_group(uid, e->options.admin_gid));
+}
+
+void
+engine_accept(struct engine *e, int fd)
+{
+	session_new(e, fd);
+}
+
+/* ---- idleness and the end ---- */
+
+bool
+engine_idle(const struct engine *e)
+{
+	return e->nsessions == 0 && e->jobs.count == 0;
+}
+
+uint32_t
+engine_running(const struct engine *e)
+{
+	return slot_executor_running(e->executor);
+}
+
+uint64_t
+engine_pending(const struct engine *e)
+{
+	return e->npending;
+}
+
+void
+engine_check_idle(struct engine *e)
+{
+	slot_loop_call_soon(e->loop, &e->idle_check);
+}
+
+/* Nothing is pending, running, or left of what ran. */
+static bool
+jobs_are_over(const struct engine *e)
+{
+	return e->jobs.count == 0 && e->in_flight == NULL;
+}
+
+/* The last answers: whoever still waits hears why nothing will come. */
+static void
+dismiss_sessions(struct engine *e)
+{
+	struct session *s, *next;
+
+	for (s = TAILQ_FIRST(&e->sessions); s != NULL; s = next) {
+		struct request *req;
+
+		next = TAILQ_NEXT(s, entry);
+		while ((req = TAILQ_FIRST(&s->requests)) != NULL) {
+			if (req->ops != NULL && req->ops->drop != NULL)
+				req->ops->drop(req, false);
+			req->ops = NULL;
+			request_error(req, RPC_SHUTTING_DOWN, "the daemon is shutting down");
+		}
+		session_finish(s);
+	}
+}
+
+static void
+shutdown_over(struct engine *e)
+{
+	void (*done)(void *) = e->shutdown_done;
+
+	e->shutdown_done = NULL;
+	slot_loop_timer_clear(e->loop, &e->linger);
+	if (done != NULL)
+		done(e->shutdown_arg);
+}
+
+static void
+on_linger(struct slot_timer *timer)
+{
+	shutdown_over(slot_container_of(timer, struct engine, linger));
+}
+
+/* Streams still have completions to send before the last answers: wait for them to be quiet. */
+static bool
+streams_are_quiet(const struct engine *e)
+{
+	const struct session *s;
+
+	TAILQ_FOREACH(s, &e->sessions, entry) {
+		const struct request *req;
+
+		if (session_backlog(s) > 0)
+			return false;
+		TAILQ_FOREACH(req, &s->requests, entry)
+			if (slot_call_queued(&req->wake))
+				return false;
+	}
+	return true;
+}
+
+static void
+continue_shutdown(struct engine *e)
+{
+	if (!jobs_are_over(e) || e->shutdown_done == NULL)
+		return;
+	if (!slot_timer_armed(&e->linger))
+		slot_loop_timer_set(e->loop, &e->linger, slot_loop_now_us(e->loop) + LINGER_US);
+	if (e->nsessions == 0)
+		shutdown_over(e);
+	else if (streams_are_quiet(e))
+		dismiss_sessions(e);
+	/* else: the progress of a session comes back here */
+}
+
+static void
+on_idle_check(struct slot_call *call)
+{
+	struct engine *e = slot_container_of(call, struct engine, idle_check);
+	bool idle = engine_idle(e);
+
+	if (e->drain == DRAIN_ON && e->npending == 0 && e->nrunning == 0 &&
+	    !TAILQ_EMPTY(&e->drains) && e->by_phase[ROW_DONE].tqh_first == NULL)
+		methods_admin_idle(e);
+	if (e->shutting_down) {
+		continue_shutdown(e);
+		return;
+	}
+	if (idle != e->idle) {
+		e->idle = idle;
+		if (e->options.on_idle != NULL)
+			e->options.on_idle(e->options.arg, idle);
+	}
+}
+
+static struct job *
+first_to_cancel(struct engine *e)
+{
+	struct job *job = TAILQ_FIRST(&e->by_phase[ROW_PENDING]);
+
+	if (job != NULL)
+		return job;
+	TAILQ_FOREACH(job, &e->by_phase[ROW_RUNNING], entry)
+		if (!job->active->cancelled && !job->active->exited)
+			return job;
+	return NULL;
+}
+
+static void
+on_cancel_slice(struct slot_call *call)
+{
+	struct engine *e = slot_container_of(call, struct engine, cancel_all);
+	struct job *job;
+
+	for (int i = 0; i < CANCEL_SLICE; i++) {
+		job = first_to_cancel(e);
+		if (job == NULL)
+			return;
+		job_cancel(job, -1, e->cancel_reason);
+	}
+	slot_loop_call_soon(e->loop, &e->cancel_all);
+}
+
+void
+engine_cancel_all(struct engine *e, enum msg_reason reason)
+{
+	e->cancel_reason = reason;
+	slot_loop_call_soon(e->loop, &e->cancel_all);
+}
+
+void
+engine_kill(struct engine *e)
+{
+	struct job *job;
+
+	e->killing = true;
+	TAILQ_FOREACH(job, &e->by_phase[ROW_RUNNING], entry)
+		if (job->active->launched && !job->active->exited)
+			run_cancel(job, 0);
+	TAILQ_FOREACH(job, &e->by_phase[ROW_DONE], entry)
+		if (run_has_processes(job))
+			run_cancel(job, 0);
+}
+
+void
+engine_shutdown(struct engine *e, void (*done)(void *arg), void *arg)
+{
+	if (e->shutting_down) {
+		engine_kill(e);
+		return;
+	}
+	e->shutting_down = true;
+	e->shutdown_done = done;
+	e->shutdown_arg = arg;
+	submit_retry_held(e);
+	engine_cancel_all(e, MSG_REASON_SHUTDOWN);
+	engine_check_idle(e);
+}

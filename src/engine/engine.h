@@ -1,0 +1,86 @@
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+/*
+ * The engine: jobs, policy, futures and clients, on one loop. It knows no configuration files,
+ * signals or listening sockets: the daemon wires those to it.
+ */
+#include "core/logger.h"
+#include "launch/launch.h"
+#include <slot/loop.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct engine;
+
+#define ENGINE_UNLIMITED UINT32_MAX
+
+struct engine_limits { /* what the configuration says; some can be changed at run time */
+	uint32_t max_running;         /* slots; 0 pauses starts */
+	uint64_t max_pending;         /* jobs */
+	int64_t max_pending_bytes;    /* specs and environments of pending jobs */
+	uint32_t max_connections;
+	uint32_t max_connections_per_uid; /* 0: no bound of its own */
+	uint32_t max_in_flight;       /* requests of a connection that wait */
+	int64_t stall_timeout_ms;     /* no write progress for so long: closed; 0: never */
+	int64_t bound_grace_ms;
+	int64_t output_limit;         /* bytes kept a stream, where the spec says nothing */
+	int64_t history_jobs;         /* 0: no bound, here and below */
+	int64_t history_age_ms;
+	int64_t output_total;         /* bytes of kept output in history */
+	int64_t grace_ms;             /* TERM to KILL, where neither spec nor cancel says */
+};
+
+struct engine_options {
+	struct slot_loop *loop;             /* borrowed for the engine's life */
+	const struct slot_logger *logger;   /* borrowed; NULL: silent */
+	struct engine_limits limits;
+	const char *version;                /* "slotd/0.1.0"; borrowed */
+	const char *spool_dir;              /* for output above 64 KiB; NULL: $TMPDIR or /tmp */
+	uid_t uid;                          /* the daemon's own: an admin, as is 0 */
+	gid_t admin_gid;                    /* (gid_t)-1: none */
+	/* The engine has nothing to do any more (no clients, no jobs), or has again. */
+	void (*on_idle)(void *arg, bool idle);
+	/* The launcher is gone: every job with it. */
+	void (*on_lost)(void *arg);
+	/* admin.reload was asked for: re-read the configuration, call engine_reconfigure, return
+	 * the names of what changed (NULL-ended, borrowed until the next call); NULL: *error says
+	 * why not. */
+	const char *const *(*on_reload)(void *arg, const char **error);
+	void *arg;
+};
+
+/* NULL: out of memory, or no random numbers for the instance id (logged). */
+struct engine *engine_new(const struct engine_options *options);
+
+/* Ends every connection and frees; jobs must have ended (engine_shutdown). */
+void engine_free(struct engine *e);
+
+/* What to give launch_start, with the engine as arg, and where its result goes (taken). */
+extern const struct launch_handlers engine_launch_handlers;
+void engine_set_launch(struct engine *e, struct launch *launch);
+
+/* Makes a queue that the configuration names, or changes its limit. 0 or -ENOMEM. */
+int engine_configure_queue(struct engine *e, const char *name, uint32_t max_running);
+
+/* New limits from the configuration; those set at run time keep outranking them. */
+void engine_reconfigure(struct engine *e, const struct engine_limits *limits);
+
+/* Takes a connected stream socket (non-blocking, close-on-exec) with its peer's credentials.
+ * A connection above the limits is told so and closed. */
+void engine_accept(struct engine *e, int fd);
+
+/*
+ * Refuses submits from here on, cancels every job with its grace, and calls done from the loop
+ * once no process of any job is left and clients have their answers. A second call: engine_kill.
+ */
+void engine_shutdown(struct engine *e, void (*done)(void *arg), void *arg);
+/* During a shutdown: no more grace. */
+void engine_kill(struct engine *e);
+
+bool engine_idle(const struct engine *e);
+uint32_t engine_running(const struct engine *e); /* slots in use */
+uint64_t engine_pending(const struct engine *e); /* jobs */
+
+#endif

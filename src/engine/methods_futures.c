@@ -1,0 +1,539 @@
+/*
+ * futures.as_completed, futures.wait, futures.gather and job.result: core's combinators over the
+ * futures of jobs.
+ */
+#include "engine/methods.h"
+#include "engine/view.h"
+
+#include <slot/combine.h>
+#include <stdlib.h>
+
+/* ---- jobs that a request names ---- */
+
+struct jobs {
+	struct slot_future **v; /* jobs' futures, counted */
+	size_t n;
+};
+
+static void
+jobs_free(struct jobs *jobs)
+{
+	for (size_t i = 0; i < jobs->n; i++)
+		slot_future_unref(jobs->v[i]);
+	free(jobs->v);
+	*jobs = (struct jobs){ 0 };
+}
+
+/* In the order given. -1: the request was answered. */
+static int
+jobs_get(struct request *req, const struct msg_int_list *ids, struct jobs *jobs)
+{
+	struct engine *e = req->engine;
+	const struct session *s = req->session;
+
+	*jobs = (struct jobs){ 0 };
+	if (!request_watch(req, ids->n))
+		return -1;
+	jobs->v = calloc(ids->n, sizeof(struct slot_future *));
+	if (jobs->v == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return -1;
+	}
+	for (size_t i = 0; i < ids->n; i++) {
+		struct row *row = e->store->ops->find(e->store, (uint64_t)ids->v[i]);
+		struct job *job;
+
+		if (row == NULL || !view_visible(e, row, s->uid, s->admin)) {
+			jobs_free(jobs);
+			request_no_such_job(req, (uint64_t)ids->v[i]);
+			return -1;
+		}
+		job = job_from_row(e, row);
+		if (job == NULL) {
+			jobs_free(jobs);
+			request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+			return -1;
+		}
+		jobs->v[jobs->n++] = &job->action.future;
+	}
+	return 0;
+}
+
+static const struct row *
+row_of(const struct slot_future *f)
+{
+	return job_of_future(f)->row;
+}
+
+static int
+by_seq(const void *a, const void *b)
+{
+	const struct row *x = row_of(*(struct slot_future *const *)a);
+	const struct row *y = row_of(*(struct slot_future *const *)b);
+	uint64_t sx = x->phase == ROW_DONE ? x->run->seq : UINT64_MAX;
+	uint64_t sy = y->phase == ROW_DONE ? y->run->seq : UINT64_MAX;
+
+	if (sx != sy)
+		return sx < sy ? -1 : 1;
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int64_t
+timeout_of(int64_t ms)
+{
+	return ms == MSG_NULL ? SLOT_NO_TIMEOUT : ms;
+}
+
+static void
+out_of_memory(struct request *req)
+{
+	request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+}
+
+/* ---- futures.as_completed ---- */
+
+struct as_completed {
+	struct slot_as_completed *ac;
+	struct jobs jobs;
+	int64_t *sent;            /* ids, in finish order */
+	size_t nsent;
+};
+
+static void
+as_completed_free(struct as_completed *st)
+{
+	slot_as_completed_free(st->ac);
+	jobs_free(&st->jobs);
+	free(st->sent);
+	free(st);
+}
+
+static void
+as_completed_drop(struct request *req, bool cancelled)
+{
+	(void)cancelled;
+	as_completed_free(req->state);
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+struct named { /* an id that the request names */
+	int64_t id;
+	size_t index;
+	bool remains;
+};
+
+static int
+by_id(const void *a, const void *b)
+{
+	const struct named *x = a, *y = b;
+
+	if (x->id != y->id)
+		return x->id < y->id ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static int
+by_index(const void *a, const void *b)
+{
+	const struct named *x = a, *y = b;
+
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* The ids that were not sent, once each, in the order given. */
+static void
+write_remaining(struct jsonw *w, struct as_completed *st, const struct msg_int_list *ids)
+{
+	struct named *v = calloc(ids->n, sizeof *v);
+
+	jsonw_key(w, "remaining");
+	jsonw_arr_begin(w);
+	if (v != NULL) {
+		qsort(st->sent, st->nsent, sizeof *st->sent, by_value);
+		for (size_t i = 0; i < ids->n; i++)
+			v[i] = (struct named){ ids->v[i], i, false };
+		qsort(v, ids->n, sizeof *v, by_id);
+		for (size_t i = 0; i < ids->n; i++)
+			v[i].remains = (i == 0 || v[i].id != v[i - 1].id) &&
+			    bsearch(&v[i].id, st->sent, st->nsent, sizeof v[i].id, by_value) == NULL;
+		qsort(v, ids->n, sizeof *v, by_index);
+		for (size_t i = 0; i < ids->n; i++)
+			if (v[i].remains)
+				jsonw_int(w, v[i].id);
+	}
+	jsonw_arr_end(w);
+	free(v);
+}
+
+static void
+as_completed_timeout(struct request *req)
+{
+	struct as_completed *st = req->state;
+	struct jsonw w;
+
+	request_error_begin(req, &w, RPC_TIMEOUT, "timed out");
+	write_remaining(&w, st, &req->call.u.futures_as_completed.jobs);
+	as_completed_free(st);
+	request_error_end(req, &w);
+}
+
+static int
+send_completion(struct request *req, const struct row *row)
+{
+	struct view v = { 0 };
+	struct msg_completion c;
+	size_t budget = VIEW_BUDGET;
+	struct jsonw w;
+	int rc = view_completion(&v, row, req->call.u.futures_as_completed.with_output, &budget, &c);
+
+	if (rc == 0) {
+		request_item_begin(req, &w);
+		msg_item_members(&w, M_FUTURES_AS_COMPLETED, &c);
+		request_item_end(req, &w, 1);
+	}
+	view_free(&v);
+	return rc;
+}
+
+static void
+as_completed_pump(struct request *req)
+{
+	struct as_completed *st = req->state;
+	struct msg_as_completed_result result;
+	struct slot_future *f;
+
+	while (request_can_send(req) && (f = slot_as_completed_next(st->ac)) != NULL) {
+		int rc = send_completion(req, row_of(f));
+
+		st->sent[st->nsent++] = (int64_t)row_of(f)->id;
+		slot_future_unref(f);
+		if (rc < 0) {
+			session_doom(req->session);
+			return;
+		}
+	}
+	switch (slot_as_completed_status(st->ac)) {
+	case 1:
+		return;
+	case 0:
+		result.done = (int64_t)st->nsent;
+		as_completed_free(st);
+		request_reply(req, &result);
+		return;
+	default:
+		as_completed_timeout(req);
+	}
+}
+
+static void
+on_as_completed_ready(struct slot_as_completed *ac, void *arg)
+{
+	(void)ac;
+	request_wake(arg);
+}
+
+static const struct request_ops as_completed_ops = {
+	.drop = as_completed_drop,
+	.pump = as_completed_pump,
+};
+
+static void
+on_as_completed(struct request *req)
+{
+	const struct msg_futures_as_completed *p = &req->call.u.futures_as_completed;
+	struct as_completed *st = calloc(1, sizeof *st);
+
+	if (st == NULL || (st->sent = calloc(p->jobs.n, sizeof *st->sent)) == NULL) {
+		free(st);
+		out_of_memory(req);
+		return;
+	}
+	if (jobs_get(req, &p->jobs, &st->jobs) < 0) {
+		free(st->sent);
+		free(st);
+		return;
+	}
+	qsort(st->jobs.v, st->jobs.n, sizeof *st->jobs.v, by_seq); /* those done: finish order */
+	st->ac = slot_as_completed_new(req->engine->loop, st->jobs.v, st->jobs.n,
+	    timeout_of(p->timeout_ms), on_as_completed_ready, req, NULL);
+	if (st->ac == NULL) {
+		as_completed_free(st);
+		out_of_memory(req);
+		return;
+	}
+	request_stream(req, &as_completed_ops, st, p->window == MSG_NULL ? -1 : p->window);
+}
+
+/* ---- one future that decides: wait, gather, result ---- */
+
+struct waiter {
+	struct slot_future *future; /* of the combinator, counted */
+	struct jobs jobs;
+	bool cancels;               /* a cancelled request cancels the future */
+};
+
+static void on_decided(struct slot_future *f, void *arg);
+
+static void
+waiter_free(struct waiter *st)
+{
+	slot_future_unref(st->future);
+	jobs_free(&st->jobs);
+	free(st);
+}
+
+static void
+waiter_drop(struct request *req, bool cancelled)
+{
+	struct waiter *st = req->state;
+
+	slot_future_remove_done_callback(st->future, on_decided, req);
+	if (cancelled && st->cancels)
+		slot_future_cancel(st->future);
+	waiter_free(st);
+}
+
+static const struct request_ops waiter_ops = { .drop = waiter_drop };
+
+/* Takes st and its future (which may be NULL: out of memory). */
+static void
+waiter_start(struct request *req, struct waiter *st)
+{
+	if (st->future == NULL ||
+	    slot_future_add_done_callback(st->future, on_decided, req) < 0) {
+		waiter_free(st);
+		out_of_memory(req);
+		return;
+	}
+	request_wait(req, &waiter_ops, st);
+}
+
+static struct waiter *
+waiter_new(struct request *req, const struct msg_int_list *ids)
+{
+	struct waiter *st = calloc(1, sizeof *st);
+
+	if (st == NULL) {
+		out_of_memory(req);
+		return NULL;
+	}
+	if (jobs_get(req, ids, &st->jobs) < 0) {
+		free(st);
+		return NULL;
+	}
+	return st;
+}
+
+/* Completions of rows, made in v. NULL: out of memory. */
+static struct msg_completion *
+completions(struct view *v, struct slot_future *const *futures, size_t n, int64_t with_output)
+{
+	struct msg_completion *c = arena_calloc(&v->arena, n + 1, sizeof *c);
+	size_t budget = VIEW_BUDGET, per = n * 256; /* what a completion takes without output */
+
+	budget = budget > per ? budget - per : 0;
+	for (size_t i = 0; c != NULL && i < n; i++)
+		if (view_completion(v, row_of(futures[i]), with_output, &budget, &c[i]) < 0)
+			return NULL;
+	return c;
+}
+
+static void
+answer_wait(struct request *req, const struct slot_wait_result *r)
+{
+	struct view v = { 0 };
+	struct msg_wait_result result;
+	struct msg_completion *done;
+	int64_t *pending = arena_calloc(&v.arena, r->npending + 1, sizeof *pending);
+
+	qsort(r->done, r->ndone, sizeof *r->done, by_seq);
+	done = completions(&v, r->done, r->ndone, req->call.u.futures_wait.with_output);
+	if (done == NULL || pending == NULL) {
+		out_of_memory(req);
+	} else {
+		for (size_t i = 0; i < r->npending; i++)
+			pending[i] = (int64_t)row_of(r->pending[i])->id;
+		result.done = (struct msg_completion_list){ done, r->ndone };
+		result.pending = (struct msg_int_list){ pending, r->npending };
+		request_reply(req, &result);
+	}
+	view_free(&v);
+}
+
+static void
+answer_gather(struct request *req, const struct slot_gather_result *r)
+{
+	struct view v = { 0 };
+	struct msg_gather_result result;
+	struct msg_completion *c = completions(&v, r->futures, r->n,
+	    req->call.u.futures_gather.with_output);
+
+	if (c == NULL) {
+		out_of_memory(req);
+	} else {
+		result.results = (struct msg_completion_list){ c, r->n };
+		request_reply(req, &result);
+	}
+	view_free(&v);
+}
+
+static void
+answer_gather_failure(struct request *req, int code, const struct slot_gather_failure *failure)
+{
+	struct view v = { 0 };
+	struct msg_completion c;
+	size_t budget = VIEW_BUDGET;
+	struct jsonw w;
+
+	if (view_completion(&v, row_of(failure->future), req->call.u.futures_gather.with_output,
+	    &budget, &c) < 0) {
+		out_of_memory(req);
+	} else {
+		request_error_begin(req, &w,
+		    code == -SLOT_ECANCELLED ? RPC_JOB_CANCELLED : RPC_JOB_FAILED, NULL);
+		jsonw_kint(&w, "index", (int64_t)failure->index);
+		msg_completion_members(&w, &c);
+		request_error_end(req, &w);
+	}
+	view_free(&v);
+}
+
+static void
+answer_job(struct request *req, const struct row *row)
+{
+	struct view v = { 0 };
+	struct msg_job job;
+	size_t budget = VIEW_BUDGET / 2;
+
+	if (view_job(&v, req->engine, row, 0, &job) < 0 ||
+	    view_outputs(&v, row, req->call.u.job_result.with_output, &budget, &job.out,
+	    &job.err) < 0)
+		out_of_memory(req);
+	else
+		request_reply(req, &job);
+	view_free(&v);
+}
+
+static void
+answer_result(struct request *req, const struct slot_wait_result *r)
+{
+	struct jsonw w;
+
+	if (r->ndone == 1) {
+		answer_job(req, row_of(r->done[0]));
+		return;
+	}
+	request_error_begin(req, &w, RPC_TIMEOUT, "timed out");
+	jsonw_key(&w, "remaining");
+	jsonw_arr_begin(&w);
+	jsonw_int(&w, (int64_t)row_of(r->pending[0])->id);
+	jsonw_arr_end(&w);
+	request_error_end(req, &w);
+}
+
+static void
+on_decided(struct slot_future *f, void *arg)
+{
+	struct request *req = arg;
+	struct waiter *st = req->state;
+	void *value = NULL, *detail = NULL;
+	int code = slot_future_result(f, &value);
+
+	req->ops = NULL; /* from here on the state is ours */
+	if (code < 0)
+		slot_future_exception(f, NULL, &detail);
+	if (req->call.method->id == M_FUTURES_GATHER) {
+		if (code == 0)
+			answer_gather(req, value);
+		else
+			answer_gather_failure(req, code, detail);
+	} else if (code < 0) {
+		request_error(req, RPC_INTERNAL_ERROR, "%s", slot_strerror(code));
+	} else if (req->call.method->id == M_FUTURES_WAIT) {
+		answer_wait(req, value);
+	} else {
+		answer_result(req, value);
+	}
+	waiter_free(st);
+}
+
+static enum slot_return_when
+return_when(int when)
+{
+	switch ((enum msg_return_when)when) {
+	case MSG_RETURN_FIRST_COMPLETED:
+		return SLOT_FIRST_COMPLETED;
+	case MSG_RETURN_FIRST_EXCEPTION:
+		return SLOT_FIRST_EXCEPTION;
+	case MSG_RETURN_ALL_COMPLETED:
+		return SLOT_ALL_COMPLETED;
+	}
+	return SLOT_ALL_COMPLETED;
+}
+
+static void
+on_wait(struct request *req)
+{
+	const struct msg_futures_wait *p = &req->call.u.futures_wait;
+	struct waiter *st = waiter_new(req, &p->jobs);
+
+	if (st == NULL)
+		return;
+	st->future = slot_wait(req->engine->loop, st->jobs.v, st->jobs.n,
+	    return_when(p->return_when), timeout_of(p->timeout_ms), NULL);
+	waiter_start(req, st);
+}
+
+static void
+on_gather(struct request *req)
+{
+	const struct msg_futures_gather *p = &req->call.u.futures_gather;
+	struct waiter *st = waiter_new(req, &p->jobs);
+
+	if (st == NULL)
+		return;
+	st->cancels = true;
+	st->future = slot_gather(req->engine->loop, st->jobs.v, st->jobs.n,
+	    p->return_exceptions ? SLOT_GATHER_RETURN_EXCEPTIONS : SLOT_GATHER_RAISE, NULL);
+	waiter_start(req, st);
+}
+
+static void
+on_result(struct request *req)
+{
+	const struct msg_job_result *p = &req->call.u.job_result;
+	struct msg_int_list one = { &p->job, 1 };
+	struct waiter *st = waiter_new(req, &one);
+	const struct row *row;
+
+	if (st == NULL)
+		return;
+	row = row_of(st->jobs.v[0]);
+	if (row->phase == ROW_DONE || p->wait_ms == 0) {
+		if (row->phase == ROW_DONE)
+			answer_job(req, row);
+		else
+			request_error(req, RPC_INVALID_STATE, "job %lld is %s: it has no result yet",
+			    (long long)row->id, msg_phase_name((enum msg_phase)row->phase));
+		waiter_free(st);
+		return;
+	}
+	st->future = slot_wait(req->engine->loop, st->jobs.v, 1, SLOT_ALL_COMPLETED, p->wait_ms,
+	    NULL);
+	waiter_start(req, st);
+}
+
+const struct request_method methods_futures[] = {
+	{ M_FUTURES_AS_COMPLETED, on_as_completed },
+	{ M_FUTURES_WAIT, on_wait },
+	{ M_FUTURES_GATHER, on_gather },
+	{ M_JOB_RESULT, on_result },
+	{ 0, NULL },
+};

@@ -1,0 +1,313 @@
+/* output.read, output.follow, stdin.write, and the subscriptions of hub.c. */
+#include "engine/hub.h"
+#include "engine/methods.h"
+#include "engine/run.h"
+#include "engine/run_stdin.h"
+#include "engine/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FOLLOW_CHUNK ((size_t)32 * 1024)
+
+/* ---- output.read ---- */
+
+/* No more will come, in this attempt or another. */
+static bool
+output_is_final(const struct row *row, int stream)
+{
+	return row->phase == ROW_DONE &&
+	    (row->output == NULL || capture_closed(row->output, stream));
+}
+
+static void
+on_output_read(struct request *req)
+{
+	const struct msg_output_read *p = &req->call.u.output_read;
+	struct row *row = request_row(req, p->job);
+	struct msg_output_read_result result = { .data = { "", 0 } };
+	struct capture *c;
+	char *buf;
+	ssize_t n = 0;
+
+	if (row == NULL)
+		return;
+	result.off = p->off;
+	buf = malloc((size_t)p->max + 1);
+	if (buf == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
+	c = row->output;
+	if (c != NULL) {
+		n = capture_read(c, (int)p->fd, &result.off, buf, (size_t)p->max);
+		result.dropped_before = capture_start(c, (int)p->fd);
+	}
+	if (n < 0) {
+		request_error(req, RPC_INTERNAL_ERROR, "the output can't be read: %s",
+		    strerrordesc_np((int)-n));
+		free(buf);
+		return;
+	}
+	buf[n] = '\0';
+	result.data = (struct msg_bytes){ buf, (size_t)n };
+	result.eof = output_is_final(row, (int)p->fd) &&
+	    (c == NULL || result.off + n >= capture_end(c, (int)p->fd));
+	request_reply(req, &result);
+	free(buf);
+}
+
+/* ---- output.follow ---- */
+
+struct follow {
+	struct output_wait wait; /* first */
+	struct request *req;
+	struct row *row;         /* counted */
+	struct job *job;         /* counted; NULL where it was over already */
+	struct capture *capture; /* counted: the attempt whose output is being sent */
+	bool wanted[2];
+	int64_t off[2];
+	bool linked;
+};
+
+static void
+follow_free(struct follow *f)
+{
+	if (f->linked)
+		LIST_REMOVE(&f->wait, entry);
+	if (f->capture != NULL)
+		capture_unref(f->capture);
+	row_unref(f->req->engine->store, f->row);
+	job_unref(f->job);
+	free(f);
+}
+
+static void
+follow_drop(struct request *req, bool cancelled)
+{
+	(void)cancelled;
+	follow_free(req->state);
+}
+
+/* Another attempt has output of its own, from 0. */
+static void
+follow_attempt(struct follow *f)
+{
+	struct capture *c = f->row->output;
+
+	if (c == f->capture)
+		return;
+	if (f->capture != NULL) {
+		capture_unref(f->capture);
+		f->off[0] = f->off[1] = 0;
+	}
+	f->capture = c != NULL ? capture_ref(c) : NULL;
+	if (c != NULL)
+		capture_want_data(c, true);
+}
+
+/* Sends what one stream has; true: more could be sent. */
+static bool
+follow_stream(struct follow *f, int i)
+{
+	struct request *req = f->req;
+	char buf[FOLLOW_CHUNK];
+	size_t max = sizeof buf;
+	int64_t at = f->off[i];
+	struct msg_output_item item;
+	struct jsonw w;
+	ssize_t n;
+
+	if (!f->wanted[i] || f->capture == NULL || !request_can_send(req))
+		return false;
+	if (req->window > 0 && (int64_t)max > req->window)
+		max = (size_t)req->window;
+	n = capture_read(f->capture, i + 1, &at, buf, max);
+	if (n <= 0) {
+		f->off[i] = at;
+		return false;
+	}
+	item.fd = i + 1;
+	item.off = at;
+	item.data = (struct msg_bytes){ buf, (size_t)n };
+	request_item_begin(req, &w);
+	msg_item_members(&w, M_OUTPUT_FOLLOW, &item);
+	request_item_end(req, &w, n);
+	f->off[i] = at + n;
+	return true;
+}
+
+static bool
+follow_is_over(const struct follow *f)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!f->wanted[i])
+			continue;
+		if (!output_is_final(f->row, i + 1))
+			return false;
+		if (f->capture != NULL && f->off[i] < capture_end(f->capture, i + 1))
+			return false;
+	}
+	return true;
+}
+
+static void
+follow_pump(struct request *req)
+{
+	struct follow *f = req->state;
+	struct msg_follow_result result = { .next = { MSG_NULL, MSG_NULL } };
+	bool more;
+
+	follow_attempt(f);
+	do {
+		more = follow_stream(f, 0);
+		more |= follow_stream(f, 1);
+	} while (more);
+	if (!follow_is_over(f))
+		return;
+	if (f->wanted[0])
+		result.next.out = f->off[0];
+	if (f->wanted[1])
+		result.next.err = f->off[1];
+	req->ops = NULL;
+	follow_free(f);
+	request_reply(req, &result);
+}
+
+static void
+on_new_output(struct output_wait *w)
+{
+	request_wake(((struct follow *)w)->req);
+}
+
+static const struct request_ops follow_ops = { .drop = follow_drop, .pump = follow_pump };
+
+/* A live job tells of new output and of its end. */
+static int
+follow_link(struct follow *f)
+{
+	struct job_run *run;
+
+	f->job = job_find(f->req->engine, f->row->id);
+	if (f->job == NULL)
+		return 0;
+	job_ref(f->job);
+	run = run_get(f->job);
+	if (run == NULL)
+		return -ENOMEM;
+	f->wait.cb = on_new_output;
+	f->linked = true;
+	LIST_INSERT_HEAD(&run->followers, &f->wait, entry);
+	return 0;
+}
+
+static void
+on_output_follow(struct request *req)
+{
+	const struct msg_output_follow *p = &req->call.u.output_follow;
+	struct row *row = request_row(req, p->job);
+	struct follow *f;
+
+	if (row == NULL)
+		return;
+	f = calloc(1, sizeof *f);
+	if (f == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
+	f->req = req;
+	f->row = row_ref(row);
+	f->off[0] = f->off[1] = p->off;
+	for (size_t i = 0; i < p->fds.n; i++)
+		f->wanted[p->fds.v[i] - 1] = true;
+	if (follow_link(f) < 0) {
+		follow_free(f);
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
+	request_stream(req, &follow_ops, f, p->window == MSG_NULL ? -1 : p->window);
+	request_wake(req);
+}
+
+/* ---- stdin.write ---- */
+
+struct stdin_wait {
+	struct job *job; /* counted */
+	struct stdin_write *write;
+};
+
+static void
+stdin_drop(struct request *req, bool cancelled)
+{
+	struct stdin_wait *st = req->state;
+
+	(void)cancelled;
+	run_stdin_forget(st->job, st->write);
+	job_unref(st->job);
+	free(st);
+}
+
+static const struct request_ops stdin_ops = { .drop = stdin_drop };
+
+static void
+on_written(void *arg, size_t written, int error)
+{
+	struct request *req = arg;
+	struct stdin_wait *st = req->state;
+	struct msg_written_result result = { .written = (int64_t)written };
+	uint64_t id = st->job->row->id;
+
+	req->ops = NULL;
+	job_unref(st->job);
+	free(st);
+	if (error == 0)
+		request_reply(req, &result);
+	else
+		request_error(req, RPC_INVALID_STATE, "job %llu reads no more input (%zu bytes were "
+		    "written)", (unsigned long long)id, written);
+}
+
+static void
+on_stdin_write(struct request *req)
+{
+	const struct msg_stdin_write *p = &req->call.u.stdin_write;
+	const struct row *row = request_row(req, p->job);
+	struct stdin_wait *st;
+
+	if (row == NULL)
+		return;
+	if (!(row->spec->flags & SPEC_STDIN_PIPE)) {
+		request_error(req, RPC_INVALID_STATE, "job %llu has no stdin pipe: submit it with "
+		    "\"stdin\":\"pipe\"", (unsigned long long)row->id);
+		return;
+	}
+	if (row->phase == ROW_DONE) {
+		request_error(req, RPC_INVALID_STATE, "job %llu is done",
+		    (unsigned long long)row->id);
+		return;
+	}
+	st = calloc(1, sizeof *st);
+	if (st == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
+	st->job = job_ref(job_find(req->engine, row->id));
+	request_wait(req, &stdin_ops, st);
+	st->write = run_stdin_write(st->job, p->data.ptr, p->data.len, p->eof, on_written, req);
+	if (st->write == NULL) {
+		req->ops = NULL;
+		job_unref(st->job);
+		free(st);
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+	}
+}
+
+const struct request_method methods_output[] = {
+	{ M_OUTPUT_READ, on_output_read },
+	{ M_OUTPUT_FOLLOW, on_output_follow },
+	{ M_STDIN_WRITE, on_stdin_write },
+	{ M_COMPLETIONS_SUBSCRIBE, hub_on_completions_subscribe },
+	{ M_EVENTS_SUBSCRIBE, hub_on_events_subscribe },
+	{ 0, NULL },
+};

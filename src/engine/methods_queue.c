@@ -1,0 +1,150 @@
+/* queue.list, set, remove, pause, resume. */
+#include "engine/methods.h"
+
+#include <stdlib.h>
+
+#define QUEUES_MAX 1024u /* each costs a look at every start */
+
+static struct msg_queue
+describe(const struct queue *q)
+{
+	uint32_t limit = queue_limit(q);
+
+	return (struct msg_queue){
+		.queue = queue_name(q),
+		.max_running = limit == QUEUE_UNLIMITED ? MSG_NULL : (int64_t)limit,
+		.paused = queue_paused(q),
+		.running = queue_running(q),
+		.pending = (int64_t)queue_pending(q),
+	};
+}
+
+static size_t
+count_queues(const struct engine *e)
+{
+	size_t n = 0;
+
+	for (const struct queue *q = queue_next(e->queues, NULL); q != NULL;
+	    q = queue_next(e->queues, q))
+		n++;
+	return n;
+}
+
+static void
+on_list(struct request *req)
+{
+	struct engine *e = req->engine;
+	struct msg_queue *v = calloc(count_queues(e) + 1, sizeof *v);
+	struct msg_queues_result result;
+	size_t n = 0;
+
+	if (v == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
+	for (const struct queue *q = queue_next(e->queues, NULL); q != NULL;
+	    q = queue_next(e->queues, q))
+		v[n++] = describe(q);
+	result.queues = (struct msg_queue_list){ v, n };
+	request_reply(req, &result);
+	free(v);
+}
+
+/* The queue, or NULL: the request was answered. */
+static struct queue *
+queue_for(struct request *req, const char *name)
+{
+	struct queue *q = queue_find(req->engine->queues, name);
+
+	if (q == NULL)
+		request_bad_param(req, "queue", "there is no queue \"%s\"", name);
+	return q;
+}
+
+/* `max_running` is the second row of queue.set's table, `paused` the third. */
+static bool
+limit_was_given(const struct msg_queue_set *p)
+{
+	return p->max_running != MSG_NULL || (p->present & 2) != 0;
+}
+
+static void
+on_set(struct request *req)
+{
+	const struct msg_queue_set *p = &req->call.u.queue_set;
+	struct engine *e = req->engine;
+	struct queue *q = queue_find(e->queues, p->queue);
+	struct msg_queue result;
+
+	if (q == NULL && count_queues(e) >= QUEUES_MAX) {
+		request_error(req, RPC_LIMIT_EXCEEDED, "there are %u queues already", QUEUES_MAX);
+		return;
+	}
+	if (q == NULL && (q = queue_add(e->queues, p->queue)) == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
+	if (limit_was_given(p))
+		queue_set_limit(q, p->max_running == MSG_NULL ? QUEUE_UNLIMITED :
+		    (uint32_t)p->max_running);
+	if (p->paused >= 0)
+		queue_set_paused(q, p->paused != 0);
+	job_kick(e);
+	result = describe(q);
+	request_reply(req, &result);
+}
+
+static void
+on_remove(struct request *req)
+{
+	struct queue *q = queue_for(req, req->call.u.queue_remove.queue);
+
+	if (q == NULL)
+		return;
+	if (q == queue_find(req->engine->queues, "default"))
+		request_error(req, RPC_INVALID_STATE, "the queue \"default\" can't be removed");
+	else if (queue_remove(req->engine->queues, q) < 0)
+		request_error(req, RPC_INVALID_STATE, "queue \"%s\" is not empty: %zu pending, %u "
+		    "slots running", queue_name(q), queue_pending(q), queue_running(q));
+	else
+		request_reply(req, NULL);
+}
+
+static void
+set_paused(struct request *req, const char *name, bool paused)
+{
+	struct engine *e = req->engine;
+	struct queue *q;
+
+	if (name != NULL) {
+		if ((q = queue_for(req, name)) == NULL)
+			return;
+		queue_set_paused(q, paused);
+	} else {
+		for (q = queue_next(e->queues, NULL); q != NULL; q = queue_next(e->queues, q))
+			queue_set_paused(q, paused);
+	}
+	job_kick(e);
+	request_reply(req, NULL);
+}
+
+static void
+on_pause(struct request *req)
+{
+	set_paused(req, req->call.u.queue_pause.queue, true);
+}
+
+static void
+on_resume(struct request *req)
+{
+	set_paused(req, req->call.u.queue_resume.queue, false);
+}
+
+const struct request_method methods_queue[] = {
+	{ M_QUEUE_LIST, on_list },
+	{ M_QUEUE_SET, on_set },
+	{ M_QUEUE_REMOVE, on_remove },
+	{ M_QUEUE_PAUSE, on_pause },
+	{ M_QUEUE_RESUME, on_resume },
+	{ 0, NULL },
+};

@@ -1,0 +1,81 @@
+#ifndef ENGINE_RING_H
+#define ENGINE_RING_H
+/*
+ * A ring keeps the newest bytes of one stream under their offsets from its beginning: in
+ * memory at first, later in a file whose size never passes the limit. One thread appends;
+ * another may read at the same time once the ring is shared. It knows no pipes.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define RING_MEMORY_MAX 65536 /* bytes kept in memory; more than that needs a file */
+
+/* What the rings of one pool have in common. */
+struct ring_group {
+	pthread_mutex_t lock; /* of shared rings: held for a moment, never over file I/O but
+			       * for a reader that was overtaken again and again */
+	_Atomic int64_t kept_bytes;
+	_Atomic int64_t files;
+};
+
+struct ring {
+	struct ring_group *group;
+	unsigned char *memory;
+	int64_t limit; /* keep at most this many bytes */
+	int64_t room;  /* of the storage now in use: offset o lies at o % room */
+	int64_t start, end; /* kept are the bytes of start <= offset < end */
+	size_t allocated;
+	int fd;       /* the file, -1: memory */
+	int error;    /* first errno for which less than the limit is kept */
+	bool pinned;  /* stays in memory, no file is to be had */
+	bool shared;  /* another thread appends: take the lock */
+};
+
+void ring_init(struct ring *r, struct ring_group *group, int64_t limit_bytes);
+
+/* Frees the memory. Returns the file's descriptor, the caller's to close, or -1. */
+int ring_fini(struct ring *r);
+
+/* From here on another thread appends, or no longer. Called while that thread is at rest. */
+void ring_set_shared(struct ring *r, bool shared);
+
+/* ---- the writer ---- */
+
+/* Appends; what is beyond the limit, or can't be kept (see error), drops off the old end. */
+void ring_append(struct ring *r, const void *data, size_t len);
+
+/* Whether `len` bytes more would have to go to a file, and one may be given. */
+bool ring_needs_file(const struct ring *r, size_t len);
+
+/* Moves to the empty file `fd`, taken on success. 0 or -errno: still in memory, nothing lost. */
+int ring_move_to_file(struct ring *r, int fd);
+
+/* No file is to be had: goes on with the newest RING_MEMORY_MAX bytes. */
+void ring_pin(struct ring *r, int error);
+
+/* ---- readers ---- */
+
+/* As capture_read. */
+ssize_t ring_read(struct ring *r, int64_t *off, void *buf, size_t max);
+
+struct ring_bounds {
+	int64_t start, end;
+	int error;
+};
+struct ring_bounds ring_bounds(const struct ring *r);
+
+/* About how big the file or the memory is. Not while shared. */
+int64_t ring_storage_bytes(const struct ring *r);
+
+/* Forgets what is kept. */
+void ring_discard(struct ring *r);
+
+/* No more will be appended: gives back memory held for growth, all of it when nothing is
+ * kept. Returns a file no longer needed, the caller's to close, or -1. Not while shared. */
+int ring_finish(struct ring *r);
+
+#endif

@@ -1,0 +1,141 @@
+/* The turn of the launcher. Nothing in it waits but epoll. */
+#define _GNU_SOURCE 1
+#include "launcher/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "launcher/end.h"
+#include "launcher/log.h"
+#include "launcher/reap.h"
+#include "launcher/sys.h"
+
+#define EVENTS_MAX 128
+#define SETTLE_MAX 4
+
+static int watch(struct launcher *l, int fd, uint64_t tag, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.u64 = tag};
+
+	return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void on_term(struct launcher *l)
+{
+	struct job *job = NULL;
+
+	if (!l->stopping) {
+		end_all(l, l->grace_ms);
+		return;
+	}
+	/* A second one: no grace any more. */
+	while ((job = table_next(&l->table, job)))
+		end_job(l, job, LAUNCH_CAUSE_CANCEL, 0);
+}
+
+static void read_signals(struct launcher *l)
+{
+	struct signalfd_siginfo info[4];
+	ssize_t n = read(l->signal_fd, info, sizeof(info));
+
+	for (ssize_t i = 0; i < n / (ssize_t)sizeof(info[0]); i++) {
+		if (info[i].ssi_signo == SIGCHLD)
+			reap_orphans(l);
+		else
+			on_term(l);
+	}
+}
+
+static void on_engine(struct launcher *l, uint32_t events)
+{
+	/* The engine has gone: what it had not been read of is not done any more. */
+	if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))
+		engine_lost(l);
+	else if (events & EPOLLIN)
+		engine_receive(l);
+}
+
+/* Leaders that ended come first, so that no request is taken for a job that is over. */
+static void dispatch(struct launcher *l, const struct epoll_event *events, int n)
+{
+	uint32_t engine_events = 0;
+	bool signals = false;
+
+	for (int i = 0; i < n; i++) {
+		if (events[i].data.u64 == ENGINE_TAG)
+			engine_events = events[i].events;
+		else if (events[i].data.u64 == SIGNAL_TAG)
+			signals = true;
+		else
+			reap_leader(l, &l->table.jobs[events[i].data.u64]);
+	}
+	if (signals)
+		read_signals(l);
+	if (engine_events)
+		on_engine(l, engine_events);
+}
+
+/* Milliseconds until something is due; -1: nothing is. */
+static int wait_ms(const struct launcher *l)
+{
+	int64_t due = timers_next_us(&l->timers), ms;
+
+	if (l->stopping && (due < 0 || l->leave_us < due))
+		due = l->leave_us;
+	if (due < 0)
+		return -1;
+	ms = (due - sys_now_us() + 999) / 1000;
+	if (ms < 0)
+		return 0;
+	return ms > 3600 * 1000 ? 3600 * 1000 : (int)ms;
+}
+
+static void run_timers(struct launcher *l)
+{
+	int64_t now;
+	struct job *job;
+
+	if (timers_next_us(&l->timers) < 0)
+		return;
+	now = sys_now_us();
+	while ((job = timers_take_due(&l->timers, now)))
+		end_on_timer(l, job);
+}
+
+/* Stopping: nothing is left, or it has lasted long enough. */
+static bool may_leave(struct launcher *l)
+{
+	if (l->table.active == 0 && engine_is_done(l))
+		return true;
+	/* Only the acknowledgements are awaited now. */
+	if (l->table.active == 0 && l->leave_us > sys_now_us() + ACK_WAIT_MS * 1000)
+		l->leave_us = sys_now_us() + ACK_WAIT_MS * 1000;
+	return sys_now_us() >= l->leave_us;
+}
+
+int loop_run(struct launcher *l)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int n;
+
+	if (watch(l, l->signal_fd, SIGNAL_TAG, EPOLLIN) < 0 ||
+	    watch(l, l->engine.fd, ENGINE_TAG, EPOLLIN | EPOLLRDHUP) < 0) {
+		log_error("epoll_ctl failed: errno=%d", errno);
+		return -1;
+	}
+	l->engine.interest = EPOLLIN;
+	while (!l->stopping || !may_leave(l)) {
+		n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, wait_ms(l));
+		dispatch(l, events, n);
+		run_timers(l);
+		for (int i = 0; i < SETTLE_MAX && l->look_around; i++)
+			reap_settle(l);
+		engine_flush(l);
+	}
+	if (l->table.active)
+		log_warn("leaves %u jobs that could not be ended", l->table.active);
+	return l->table.active ? -1 : 0;
+}

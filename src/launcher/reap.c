@@ -1,0 +1,283 @@
+/* Reaping, and telling whose an orphan is. */
+#define _GNU_SOURCE 1
+#include "launcher/reap.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "launcher/end.h"
+#include "launcher/log.h"
+#include "launcher/sys.h"
+
+#define LOOKS_MAX 8
+#define ENVIRONMENT_TRIES 3
+
+/* ---- leaders ---- */
+
+static int64_t timeval_us(const struct timeval *tv)
+{
+	return (int64_t)tv->tv_sec * 1000000 + tv->tv_usec;
+}
+
+static void fill_exit(struct launcher *l, struct job *job, const siginfo_t *info,
+    const struct rusage *usage)
+{
+	struct launch_exit *ex = &job->exit;
+
+	ex->user_us = timeval_us(&usage->ru_utime);
+	ex->system_us = timeval_us(&usage->ru_stime);
+	ex->max_rss_kib = usage->ru_maxrss;
+	ex->ran_us = sys_now_us() - job->started_us;
+	if (spawn_failure(&l->spawner, table_index(&l->table, job), &ex->step, &ex->error)) {
+		ex->how = LAUNCH_SPAWN_FAILED;
+	} else if (info->si_code == CLD_EXITED) {
+		ex->how = LAUNCH_EXITED;
+		ex->exit_code = info->si_status;
+	} else {
+		ex->how = LAUNCH_SIGNALED;
+		ex->signal = info->si_status;
+	}
+}
+
+void reap_leader(struct launcher *l, struct job *job)
+{
+	struct rusage usage;
+	siginfo_t info;
+	pid_t pid = job->pid;
+
+	if (job->state != JOB_RUNNING || sys_peek_child(&pid, &info, &usage) <= 0)
+		return;
+	fill_exit(l, job, &info, &usage);
+	table_set_state(&l->table, job, JOB_EXITED);
+	if (job->pidfd >= 0)
+		close(job->pidfd);
+	job->pidfd = -1;
+	if (job->phase == PHASE_NONE)
+		timers_clear(&l->timers, job);
+	engine_tell_exit(l, job);
+	l->look_around = true;
+}
+
+/* Leaders whose end no descriptor tells. */
+static void reap_blind_leaders(struct launcher *l)
+{
+	struct job *job = NULL;
+
+	while ((job = table_next(&l->table, job))) {
+		if (job->state == JOB_RUNNING && job->pidfd < 0)
+			reap_leader(l, job);
+	}
+}
+
+/* ---- orphans ---- */
+
+void reap_set_owner(struct launcher *l, struct kin_process *child, struct job *job)
+{
+	if (child->owner != JOB_NONE)
+		l->table.jobs[child->owner].adopted--;
+	child->owner = job ? table_index(&l->table, job) : JOB_NONE;
+	if (job)
+		job->adopted++;
+}
+
+static void forget(struct launcher *l, pid_t pid)
+{
+	struct kin_process *child = kin_find(&l->adopted, pid);
+
+	if (child) {
+		reap_set_owner(l, child, NULL);
+		kin_remove(&l->adopted, child);
+	}
+	sys_reap_child(pid);
+}
+
+/* Asks for each one by name: a leader that stays a zombie hides the others from "any child". */
+static void reap_listed_orphans(struct launcher *l)
+{
+	for (uint32_t i = l->adopted.count; i-- > 0;) {
+		pid_t pid = l->adopted.list[i].pid;
+		siginfo_t info;
+
+		if (sys_peek_child(&pid, &info, NULL) != 0)
+			forget(l, pid);
+	}
+}
+
+void reap_orphans(struct launcher *l)
+{
+	struct job *leader;
+	siginfo_t info;
+
+	l->look_around = true;
+	if (l->table.blind)
+		reap_blind_leaders(l);
+	while (l->adopted.count) {
+		pid_t pid = 0;
+
+		if (sys_peek_child(&pid, &info, NULL) <= 0)
+			return;
+		leader = table_find_leader(&l->table, pid);
+		if (leader) {
+			reap_leader(l, leader);
+			reap_listed_orphans(l);
+			return;
+		}
+		forget(l, pid);
+	}
+}
+
+/* ---- whose is it ---- */
+
+static bool has_processes(const struct job *job)
+{
+	return job && (job->state == JOB_RUNNING || job->state == JOB_EXITED);
+}
+
+static struct job *owner_by_environment(struct launcher *l, pid_t pid, uint64_t start)
+{
+	enum proc_named named = PROC_NO_ENVIRONMENT;
+	struct job *job;
+	uint64_t id = 0;
+	uint32_t attempt = 0;
+
+	/* A process at the very moment of exec seems to have no environment. */
+	for (int i = 0; i < ENVIRONMENT_TRIES && named == PROC_NO_ENVIRONMENT; i++) {
+		if (i > 0)
+			sched_yield();
+		named = proc_job(&l->proc, pid, &id, &attempt);
+	}
+	if (named != PROC_NAMED)
+		return NULL;
+	job = table_find(&l->table, id, attempt);
+	/* Older than the job: another slotd's job of the same number, somewhere below. */
+	return has_processes(job) && start + 1 >= job->start_ticks ? job : NULL;
+}
+
+static void unmark(struct launcher *l, struct kin_process *p)
+{
+	l->table.jobs[p->owner].marked--;
+	kin_remove(&l->marked, p);
+}
+
+void reap_mark(struct launcher *l, struct job *job, pid_t pid, uint64_t start)
+{
+	struct kin_process *p = kin_find(&l->marked, pid);
+
+	if (p)
+		unmark(l, p);
+	p = kin_add(&l->marked, pid, start);
+	if (!p)
+		return;
+	p->owner = table_index(&l->table, job);
+	job->marked++;
+}
+
+static struct job *owner_by_mark(struct launcher *l, pid_t pid, uint64_t start)
+{
+	struct kin_process *p = kin_find(&l->marked, pid);
+	struct job *job;
+
+	if (!p)
+		return NULL;
+	job = p->start == start ? &l->table.jobs[p->owner] : NULL;
+	unmark(l, p);
+	return job;
+}
+
+static struct job *owner_of(struct launcher *l, pid_t pid, const struct proc_stat *st)
+{
+	struct job *job = owner_by_mark(l, pid, st->start);
+
+	if (!job)
+		job = table_find_leader(&l->table, st->session);
+	if (!job)
+		job = table_find_leader(&l->table, st->pgrp);
+	return job ? job : owner_by_environment(l, pid, st->start);
+}
+
+static void on_child(pid_t pid, void *arg)
+{
+	struct launcher *l = arg;
+	struct kin_process *child;
+	struct proc_stat st;
+	struct job *owner;
+
+	if (table_find_leader(&l->table, pid))
+		return;
+	child = kin_find(&l->adopted, pid);
+	if (child && (child->owner != JOB_NONE || child->looks >= LOOKS_MAX))
+		return;
+	if (proc_stat(&l->proc, pid, &st) < 0)
+		return;
+	if (st.state == 'Z' || st.state == 'X') {
+		forget(l, pid);
+		return;
+	}
+	if (!child)
+		child = kin_add(&l->adopted, pid, st.start);
+	if (!child)
+		return;
+	child->looks++;
+	owner = owner_of(l, pid, &st);
+	if (owner)
+		reap_set_owner(l, child, owner);
+}
+
+void reap_refresh(struct launcher *l)
+{
+	bool overflowed = l->adopted.overflowed;
+
+	proc_own_children(&l->proc, on_child, l);
+	if (l->adopted.overflowed && !overflowed)
+		log_warn("more than %u orphans: the rest is not followed", KIN_MAX);
+}
+
+/* ---- once a turn ---- */
+
+/* The job lets go of all that is listed as its own. */
+static void release(struct launcher *l, struct job *job)
+{
+	uint32_t index = table_index(&l->table, job);
+
+	for (uint32_t i = l->adopted.count; i-- > 0 && job->adopted;) {
+		if (l->adopted.list[i].owner == index)
+			reap_set_owner(l, &l->adopted.list[i], NULL);
+	}
+	for (uint32_t i = l->marked.count; i-- > 0 && job->marked;) {
+		if (l->marked.list[i].owner == index)
+			unmark(l, &l->marked.list[i]);
+	}
+}
+
+static void settle(struct launcher *l, struct job *job)
+{
+	bool keep = job->keep_leftovers && job->phase == PHASE_NONE;
+
+	if (job->adopted && !keep) {
+		if (job->phase == PHASE_NONE)
+			end_leftovers(l, job);
+		return;
+	}
+	release(l, job);
+	timers_clear(&l->timers, job);
+	sys_reap_child(job->pid);
+	table_set_state(&l->table, job, JOB_GONE);
+	engine_tell_gone(l, job);
+}
+
+void reap_settle(struct launcher *l)
+{
+	uint32_t next;
+
+	if (!l->look_around)
+		return;
+	l->look_around = false;
+	reap_refresh(l);
+	for (uint32_t i = l->table.exited_first; i != JOB_NONE; i = next) {
+		next = l->table.jobs[i].next_exited;
+		settle(l, &l->table.jobs[i]);
+	}
+}

@@ -1,0 +1,53 @@
+#ifndef LAUNCHER_SPAWN_H
+#define LAUNCHER_SPAWN_H
+/*
+ * Making one process for a job: everything between fork and exec. Nobody waits for the exec:
+ * where it fails, the child leaves (step, errno) in memory shared with us and exits.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "launch/body.h"
+#include "launch/launch.h"
+
+#define SPAWN_QUEUE_MAX 255 /* bytes in a queue's name */
+
+/* Written by the child, read when it is reaped. */
+struct spawn_report {
+	volatile uint32_t step;
+	volatile int32_t error;
+};
+
+struct spawner {
+	struct spawn_report *reports; /* one per job of the table, shared with children */
+	char **strings;               /* argv and envp of the job being started */
+	int null_fd;
+	pid_t launcher;
+	struct rlimit files;          /* what jobs inherit; ours is higher */
+	bool files_raised;
+	char oom_score[16];           /* to go back to; "" when ours is unchanged */
+};
+
+/* One start; everything is borrowed for the call. */
+struct spawn_order {
+	uint64_t job;
+	uint32_t attempt;
+	uint32_t index; /* of the report */
+	const struct body *body;
+	const char *env; /* "K=V\0" after "K=V\0" */
+	size_t env_len;
+	int fds[3];     /* where the body says "passed" */
+};
+
+int spawn_init(struct spawner *s, uint32_t jobs); /* 0 or -1: no memory */
+
+/* Starts; the pid, or -errno of the clone. *pidfd is -1 where the kernel gives none. */
+pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd);
+
+/* What the child of job `index` left when it could not exec. False: it did not fail. */
+bool spawn_failure(const struct spawner *s, uint32_t index, enum launch_step *step, int *error);
+
+#endif

@@ -1,0 +1,339 @@
+"""Drives the real slotd-launcher over a SEQPACKET socketpair, as the engine would.
+
+The frame and body formats are written down here a second time, on purpose: a change of either
+side alone makes these tests fail.
+"""
+import array
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import traceback
+
+DEADLINE = 20.0  # seconds; only a failure waits this long
+
+HELLO, RUN, CANCEL, SIGNAL, ACK, CEILING = 1, 2, 3, 4, 5, 6
+WELCOME, EXIT, GONE, SIGNALED = 64, 65, 66, 67
+EXITED, SIGNALED_HOW, SPAWN_FAILED = 0, 1, 2
+CAUSE_NONE, CAUSE_TIMEOUT, CAUSE_CANCEL = 0, 1, 2
+LEADER, GROUP, TREE = 0, 1, 2
+STEPS = ["none", "clone", "setsid", "rlimit", "nice", "identity", "close", "chdir", "stdin",
+         "stdout", "stderr", "tty", "exec", "body"]
+ROLE_STDIN, ROLE_STDOUT, ROLE_STDERR, ROLE_BODY = 1, 2, 3, 4
+NULL, PASSED, PATH, STDOUT = 0, 1, 2, 3
+FLAG_GONE = 1
+
+
+def head(kind, length, version=1):
+    return struct.pack("=HHI", version, kind, length)
+
+
+def frame(kind, payload=b""):
+    return head(kind, 8 + len(payload)) + payload
+
+
+def field(tag, data=b""):
+    return struct.pack("=HHI", tag, 0, len(data)) + data + b"\0" * (-len(data) & 3)
+
+
+def file_field(tag, kind, path=None, append=False):
+    data = struct.pack("=II", kind, append)
+    return field(tag, data + (os.fsencode(path) + b"\0" if path else b""))
+
+
+def body(argv, cwd=None, queue=None, umask=None, nice=None, rlimits=(), stdin=None, stdout=None,
+         stderr=None, tty=False, keep=False, timeout_ms=None, grace_ms=None):
+    """stdin, stdout, stderr: None, PASSED, STDOUT, a path, or (path, append)."""
+    out = field(1, b"".join(os.fsencode(a) + b"\0" for a in argv))
+    if cwd:
+        out += field(2, os.fsencode(cwd) + b"\0")
+    if queue:
+        out += field(3, queue.encode() + b"\0")
+    if umask is not None:
+        out += field(4, struct.pack("=I", umask))
+    if nice is not None:
+        out += field(5, struct.pack("=i", nice))
+    for resource, soft, hard in rlimits:
+        out += field(6, struct.pack("=IIQQ", resource, 0, soft, hard))
+    for tag, what in ((7, stdin), (8, stdout), (9, stderr)):
+        if what in (PASSED, STDOUT):
+            out += file_field(tag, what)
+        elif what is not None:
+            path, append = what if isinstance(what, tuple) else (what, False)
+            out += file_field(tag, PATH, path, append)
+    if tty:
+        out += field(10)
+    if keep:
+        out += field(11)
+    if timeout_ms is not None:
+        out += field(12, struct.pack("=q", timeout_ms))
+    if grace_ms is not None:
+        out += field(13, struct.pack("=q", grace_ms))
+    return out
+
+
+def sealed_memfd(data, seals=0xf):
+    fd = os.memfd_create("slot-body", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, data)
+    import fcntl
+    fcntl.fcntl(fd, 1033, seals)  # F_ADD_SEALS
+    return fd
+
+
+class Exit:
+    def __init__(self, data):
+        (self.job, self.attempt, self.how, self.cause, step, self.flags, self.value, _,
+         self.user_us, self.system_us, self.max_rss_kib, self.ran_us) = struct.unpack_from(
+             "=QIBBBBiIqqqq", data, 8)
+        self.step = STEPS[step]
+        self.at = time.monotonic()
+
+    def what(self):
+        if self.how == SPAWN_FAILED:
+            return ("spawn_failed", self.step, self.value)
+        return ("exited" if self.how == EXITED else "signaled", self.value)
+
+    def __repr__(self):
+        return "<exit of %d/%d: %s cause=%d flags=%d>" % (
+            self.job, self.attempt, self.what(), self.cause, self.flags)
+
+
+class Launcher:
+    def __init__(self, jobs=None, grace=None, hello=True, limits=None):
+        binary = os.path.join(os.environ["SLOT_BUILD_DIR"], "slotd-launcher")
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        args = [binary, "--engine-fd", str(theirs.fileno())]
+        if jobs is not None:
+            args += ["--jobs", str(jobs)]
+        if grace is not None:
+            args += ["--grace", str(grace)]
+        self.dir = tempfile.mkdtemp(prefix="slot-launcher-")
+        self.log = open(os.path.join(self.dir, "log"), "w+b")
+        # Python ignores SIGPIPE; that jobs don't is for the launcher to see to.
+        self.proc = subprocess.Popen(args, pass_fds=[theirs.fileno()], stderr=self.log,
+                                     restore_signals=False)
+        theirs.close()
+        self.exits, self.gone, self.signaled, self.welcome = [], [], {}, None
+        self.next_job = 1
+        if hello:
+            self.send(frame(HELLO, b"\0" * 8))
+            self.until(lambda: self.welcome, "WELCOME")
+
+    # -- sending
+
+    def send(self, data, fds=()):
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.sock.sendmsg([data], ancillary)
+
+    def run(self, argv, job=None, attempt=1, slots=1, env=("PATH=/usr/bin:/bin",), fds=(),
+            memfd=False, raw_body=None, **spec):
+        """Starts a job; fds: (role, fd) pairs, which stay ours."""
+        if job is None:
+            job = self.next_job
+            self.next_job += 1
+        data = raw_body if raw_body is not None else body(argv, **spec)
+        blob = b"".join(os.fsencode(e) + b"\0" for e in env)
+        fds = list(fds)
+        fixed = lambda roles: struct.pack("=QIIII4sI", job, attempt, slots, len(data), len(blob),
+                                          bytes(roles).ljust(4, b"\0"), 0)
+        if memfd:
+            fd = sealed_memfd(data + blob)
+            fds.append((ROLE_BODY, fd))
+            self.send(frame(RUN, fixed([r for r, _ in fds])), [f for _, f in fds])
+            os.close(fd)
+        else:
+            self.send(frame(RUN, fixed([r for r, _ in fds]) + data + blob), [f for _, f in fds])
+        return job
+
+    def sh(self, script, **spec):
+        return self.run(["sh", "-c", script], **spec)
+
+    def cancel(self, job, grace_ms=0, attempt=1):
+        self.send(frame(CANCEL, struct.pack("=QIIq", job, attempt, 0, grace_ms)))
+
+    def signal(self, job, signo, scope=LEADER, token=1, attempt=1):
+        self.send(frame(SIGNAL, struct.pack("=QIIQII", job, attempt, signo, token, scope, 0)))
+        self.until(lambda: token in self.signaled, "SIGNALED")
+        return self.signaled.pop(token)
+
+    def ack(self, *jobs, attempt=1):
+        for i in range(0, len(jobs), 16):
+            self.send(frame(ACK, b"".join(struct.pack("=QII", j, attempt, 0)
+                                          for j in jobs[i:i + 16])))
+
+    def ceiling(self, slots):
+        self.send(frame(CEILING, struct.pack("=II", slots, 0)))
+
+    # -- receiving
+
+    def take(self, data):
+        version, kind, length = struct.unpack_from("=HHI", data)
+        assert version == 1 and length == len(data), data
+        if kind == WELCOME:
+            self.welcome = struct.unpack_from("=QII", data, 8)
+        elif kind == EXIT:
+            ex = Exit(data)
+            self.exits.append(ex)
+            if ex.flags & FLAG_GONE:
+                self.gone.append((ex.job, ex.attempt))
+        elif kind == GONE:
+            self.gone.append(struct.unpack_from("=QI", data, 8))
+        elif kind == SIGNALED:
+            token, error = struct.unpack_from("=Qi", data, 8)
+            self.signaled[token] = error
+        else:
+            raise AssertionError("frame of type %d" % kind)
+
+    def receive(self, timeout):
+        """One frame, or False."""
+        if not select.select([self.sock], [], [], max(0, timeout))[0]:
+            return False
+        data = self.sock.recv(4096)
+        if not data:
+            raise AssertionError("the launcher closed its socket")
+        self.take(data)
+        return True
+
+    def until(self, condition, what, seconds=DEADLINE):
+        end = time.monotonic() + seconds
+        while not condition():
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError("no %s within %g s" % (what, seconds))
+            self.receive(min(left, 0.01))
+
+    def exit_of(self, job, attempt=1, ack=True, seconds=DEADLINE):
+        found = []
+
+        def there():
+            found[:] = [e for e in self.exits if (e.job, e.attempt) == (job, attempt)]
+            return found
+        self.until(there, "EXIT of job %d" % job, seconds)
+        self.exits.remove(found[0])
+        if ack:
+            self.ack(job, attempt=attempt)
+        return found[0]
+
+    def until_gone(self, job, attempt=1, seconds=DEADLINE):
+        self.until(lambda: (job, attempt) in self.gone, "GONE of job %d" % job, seconds)
+        self.gone.remove((job, attempt))
+
+    def finish(self, job, **kw):
+        """Exit and gone of a job."""
+        ex = self.exit_of(job, **kw)
+        self.until_gone(job)
+        return ex
+
+    def output(self, script, argv=None, **spec):
+        """Runs to the end and gives back what it wrote to stdout, and its exit."""
+        r, w = os.pipe()
+        job = self.run(argv or ["sh", "-c", script], stdout=PASSED,
+                       fds=[(ROLE_STDOUT, w)] + list(spec.pop("fds", ())), **spec)
+        os.close(w)
+        ex = self.finish(job)
+        with os.fdopen(r, "rb") as f:
+            return f.read().decode(), ex
+
+    # -- looking at it
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def fd_count(self):
+        return len(os.listdir("/proc/%d/fd" % self.proc.pid))
+
+    def children(self):
+        return children(self.proc.pid)
+
+    def until_file(self, name):
+        """A file that a job wrote a line to."""
+        def line():
+            try:
+                with open(self.path(name)) as f:
+                    return f.read().endswith("\n")
+            except FileNotFoundError:
+                return False
+        self.until(line, name)
+        with open(self.path(name)) as f:
+            return f.read().strip()
+
+    def still_works(self):
+        assert self.finish(self.sh("exit 9")).what() == ("exited", 9)
+
+    def messages(self):
+        self.log.seek(0)
+        return self.log.read().decode("latin-1")
+
+    def close(self):
+        """Closes the engine's side; the launcher's exit status."""
+        self.sock.close()
+        try:
+            status = self.proc.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+            raise AssertionError("the launcher does not leave")
+        finally:
+            text = self.messages()
+            self.log.close()
+            shutil.rmtree(self.dir, ignore_errors=True)
+        for sign in ("Sanitizer", "runtime error", "Assertion"):
+            assert sign not in text, text
+        return status
+
+
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+            return [int(p) for p in f.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+def alive(pid):
+    """True for a process that has not ended (a zombie has)."""
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def state(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        return f.read().rpartition(")")[2].split()[0]
+
+
+def wait_for(condition, what, seconds=DEADLINE):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("not within %g s: %s" % (seconds, what))
+        select.select([], [], [], 0.002)
+
+
+def run_tests(tests, only=()):
+    """Runs the functions; (passed, failed, skipped)."""
+    passed = failed = skipped = 0
+    for test in tests:
+        name = test.__name__
+        if only and name not in only:
+            continue
+        try:
+            result = test()
+        except Exception:
+            failed += 1
+            print("FAIL %s\n%s" % (name, traceback.format_exc()), flush=True)
+            continue
+        if result == "skipped":
+            skipped += 1
+            print("skip %s" % name, flush=True)
+        else:
+            passed += 1
+            print("ok   %s" % name, flush=True)
+    return passed, failed, skipped
