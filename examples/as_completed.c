@@ -80,12 +80,13 @@ main(int argc, char **argv)
 {
 	struct event_base *base = need(event_base_new());
 	struct slot_loop *loop = need(slot_loop_new(base));
+	struct sleep_clock *clock = sleep_clock_new(loop);
 	unsigned second = second_ms(argc, argv, 100);
 	struct sleep_action downloads[DOWNLOADS] = {
-	    {.loop = loop, .name = "A", .ms = 2 * second},
-	    {.loop = loop, .name = "B", .ms = second},
-	    {.loop = loop, .name = "C", .ms = second / 10},
-	    {.loop = loop, .name = "D", .ms = second / 2, .fails = true},
+	    {.clock = clock, .name = "A", .ms = 2 * second},
+	    {.clock = clock, .name = "B", .ms = second},
+	    {.clock = clock, .name = "C", .ms = second / 10},
+	    {.clock = clock, .name = "D", .ms = second / 2, .fails = true},
 	};
 	struct slot_future *futures[DOWNLOADS];
 
@@ -100,6 +101,7 @@ main(int argc, char **argv)
 	unref_all(futures, DOWNLOADS);
 
 	event_base_dispatch(base); /* what is queued yet */
+	sleep_clock_free(clock);
 	slot_loop_free(loop);
 	event_base_free(base);
 	return 0;

@@ -50,7 +50,7 @@ eleven_jobs(struct slot_executor *ex, struct sleep_action *jobs, struct slot_loo
 	printf("gather");
 	for (int i = 0; i < JOBS; i++)
 		printf(" %s:%s", sleep_name(futures[i]), outcome_name(futures[i]));
-	printf("\npeak %u\n", jobs[0].count->peak);
+	printf("\npeak %u\n", jobs[0].clock->peak);
 	printf("running %u pending %zu\n", slot_executor_running(ex), slot_executor_pending(ex));
 	slot_future_unref(all);
 	unref_all(futures, JOBS);
@@ -85,19 +85,20 @@ main(int argc, char **argv)
 {
 	struct event_base *base = need(event_base_new());
 	struct slot_loop *loop = need(slot_loop_new(base));
+	struct sleep_clock *clock = sleep_clock_new(loop);
 	struct slot_executor *ex = need(slot_executor_new(loop, LIMIT, NULL, NULL));
-	unsigned second = second_ms(argc, argv, 700);
-	struct sleep_count count = {0};
+	unsigned second = second_ms(argc, argv, 500);
 	struct sleep_action jobs[JOBS];
 
 	for (int i = 0; i < JOBS; i++)
-		jobs[i] = (struct sleep_action){loop, names[i], hundredths[i] * second / 100,
-		    i == 2, &count};
+		jobs[i] = (struct sleep_action){clock, names[i],
+		    hundredths[i] * second / 100, i == 2};
 	eleven_jobs(ex, jobs, loop);
 	what_it_usually_lacks(ex, jobs, loop);
 
 	event_base_dispatch(base); /* what is queued yet */
 	slot_executor_free(ex);
+	sleep_clock_free(clock);
 	slot_loop_free(loop);
 	event_base_free(base);
 	return 0;

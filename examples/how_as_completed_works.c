@@ -174,12 +174,13 @@ typedef void (*print_fn)(const char *what, struct slot_loop *loop,
     struct slot_future *const *futures, size_t n, int timeout_ms);
 
 static void
-show(print_fn print, struct slot_loop *loop, unsigned second)
+show(print_fn print, struct sleep_clock *clock, unsigned second)
 {
+	struct slot_loop *loop = clock->loop;
 	struct sleep_action jobs[] = {
-	    {.loop = loop, .name = "a", .ms = 3 * second / 2},
-	    {.loop = loop, .name = "b", .ms = second / 2, .fails = true},
-	    {.loop = loop, .name = "c", .ms = second},
+	    {.clock = clock, .name = "a", .ms = 2 * second},
+	    {.clock = clock, .name = "b", .ms = second / 5, .fails = true},
+	    {.clock = clock, .name = "c", .ms = 3 * second / 2},
 	};
 	struct slot_future *f[6];
 
@@ -190,7 +191,7 @@ show(print_fn print, struct slot_loop *loop, unsigned second)
 	unref_all(f, 3);
 	for (int i = 0; i < 3; i++)
 		f[i] = sleep_action_run(&jobs[i]);
-	print("timeout", loop, f, 3, (int)(3 * second / 4));
+	print("timeout", loop, f, 3, (int)(4 * second / 5));
 	/* They end all the same, unheard. */
 	await(loop, f[0]);
 	print("later", loop, f, 3, SLOT_NO_TIMEOUT);
@@ -203,12 +204,14 @@ main(int argc, char **argv)
 {
 	struct event_base *base = need(event_base_new());
 	struct slot_loop *loop = need(slot_loop_new(base));
-	unsigned second = second_ms(argc, argv, 100);
+	struct sleep_clock *clock = sleep_clock_new(loop);
+	unsigned second = second_ms(argc, argv, 80);
 
-	show(print_mine, loop, second);
-	show(print_library, loop, second);
+	show(print_mine, clock, second);
+	show(print_library, clock, second);
 
 	event_base_dispatch(base); /* what is queued yet */
+	sleep_clock_free(clock);
 	slot_loop_free(loop);
 	event_base_free(base);
 	return 0;

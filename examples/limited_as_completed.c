@@ -11,6 +11,7 @@
 enum { JOBS = 100, LIMIT = 10, MANY = 100000 };
 
 struct sequence {
+	struct slot_loop *loop;
 	struct sleep_action jobs[JOBS];
 	char names[JOBS][4];
 	unsigned made;
@@ -47,20 +48,20 @@ print_item(struct slot_future *f, void *arg)
 }
 
 static void
-a_hundred(struct slot_loop *loop, struct sequence *s, unsigned second)
+a_hundred(struct sleep_clock *clock, struct sequence *s, unsigned second)
 {
-	struct sleep_count count = {0};
+	struct slot_loop *loop = clock->loop;
 	struct slot_future *all;
 
 	for (unsigned i = 0; i < JOBS; i++) {
 		snprintf(s->names[i], sizeof(s->names[i]), "%u", i + 1);
-		s->jobs[i] = (struct sleep_action){loop, s->names[i], second / (i + 1),
-		    (i + 1) % 7 == 0, &count};
+		s->jobs[i] = (struct sleep_action){clock, s->names[i], second / (i + 1),
+		    (i + 1) % 7 == 0};
 	}
 	all = need(slot_limited(loop, LIMIT, next_sleep, print_item, s, NULL));
 	await(loop, all);
 	printf("end %s handed_over %u peak_in_flight %u peak_running %u\n", outcome_name(all),
-	    s->handed_over, s->peak, count.peak);
+	    s->handed_over, s->peak, clock->peak);
 	slot_future_unref(all);
 }
 
@@ -72,7 +73,7 @@ next_at_once(void *arg)
 
 	if (s->made == MANY)
 		return NULL;
-	f = need(slot_future_new(s->jobs[0].loop));
+	f = need(slot_future_new(s->loop));
 	slot_future_set_result(f, NULL, NULL);
 	note_made(s);
 	return f;
@@ -90,7 +91,7 @@ count_item(struct slot_future *f, void *arg)
 static void
 very_many(struct slot_loop *loop)
 {
-	struct sequence s = {.jobs = {{.loop = loop}}};
+	struct sequence s = {.loop = loop};
 	struct slot_future *all =
 	    need(slot_limited(loop, LIMIT, next_at_once, count_item, &s, NULL));
 
@@ -104,16 +105,18 @@ main(int argc, char **argv)
 {
 	struct event_base *base = need(event_base_new());
 	struct slot_loop *loop = need(slot_loop_new(base));
+	struct sleep_clock *clock = sleep_clock_new(loop);
 	struct sequence *s = need(calloc(1, sizeof(*s)));
 	int error = 0;
 
-	a_hundred(loop, s, second_ms(argc, argv, 400));
+	a_hundred(clock, s, second_ms(argc, argv, 400));
 	very_many(loop);
 	if (slot_limited(loop, 0, next_sleep, print_item, s, &error) == NULL)
 		printf("limit_0 %s\n", slot_strerror(error));
 
 	event_base_dispatch(base); /* what is queued yet */
 	free(s);
+	sleep_clock_free(clock);
 	slot_loop_free(loop);
 	event_base_free(base);
 	return 0;

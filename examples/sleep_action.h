@@ -4,6 +4,10 @@
  * What the examples share: a piece of work that sleeps and then ends with its name, as a result
  * or as an exception's detail; and `await`, which turns the loop until a future is done, for
  * programs that are written from top to bottom.
+ *
+ * Sleeps are woken one a turn of the loop, in the order of their times, and one that begins while
+ * others sleep begins at the time of the last waking. So the order of everything is that of an
+ * infinitely fast machine, however busy this one is.
  */
 #include <event2/event.h>
 #include <slot/executor.h>
@@ -14,25 +18,30 @@
 
 enum { SLEEP_BROKEN = -1001 }; /* how a sleep that fails, fails */
 
-/* How many hold their slot now, and how many did at most. */
-struct sleep_count {
-	unsigned running;
-	unsigned peak;
-};
+struct sleep_clock;
 
 struct sleep_action {
-	struct slot_loop *loop;
+	struct sleep_clock *clock;
 	const char *name; /* lives longer than the future */
 	unsigned ms;
 	bool fails;
-	struct sleep_count *count; /* or NULL */
 };
 
-/* One that sleeps now. */
-struct sleep_state {
-	struct event *timer;
-	struct slot_future *future;
+/* One that sleeps now, or has just been woken. */
+struct sleeper {
+	struct sleeper *next;
 	const struct sleep_action *action;
+	struct slot_future *future;
+	int64_t due_us;
+};
+
+struct sleep_clock {
+	struct slot_loop *loop;
+	struct event *timer;
+	struct sleeper *first; /* ordered by time */
+	int64_t now_us;
+	unsigned running; /* how many sleep */
+	unsigned peak;    /* and how many did at most */
 };
 
 /* For what an example cannot go on without. */
@@ -46,60 +55,119 @@ need(void *p)
 	return p;
 }
 
+/* Also where the first is overdue, in the next turn only: what the last one brought about, which
+ * runs at the end of this one, comes before it. */
 static inline void
-sleep_over(evutil_socket_t fd, short what, void *arg)
+sleep_clock_arm(struct sleep_clock *c)
 {
-	struct sleep_state *s = arg;
-	/* The future only lends the name out again. */
-	char *name = (char *)(uintptr_t)s->action->name;
+	int64_t left_us;
+	struct timeval delay = {0, 0};
+
+	if (c->first == NULL) {
+		event_del(c->timer);
+		return;
+	}
+	left_us = c->first->due_us - slot_loop_now_us(c->loop);
+	if (left_us > 0)
+		delay = (struct timeval){left_us / 1000000, left_us % 1000000};
+	event_add(c->timer, &delay);
+}
+
+static inline void
+sleep_clock_remove(struct sleep_clock *c, const struct sleeper *s)
+{
+	for (struct sleeper **at = &c->first; *at != NULL; at = &(*at)->next) {
+		if (*at != s)
+			continue;
+		*at = s->next;
+		c->running--;
+		return;
+	}
+}
+
+static inline void
+sleep_clock_wake_one(evutil_socket_t fd, short what, void *arg)
+{
+	struct sleep_clock *c = arg;
+	struct sleeper *s = c->first;
 
 	(void)fd;
 	(void)what;
-	if (s->action->fails)
-		slot_future_set_exception(s->future, SLEEP_BROKEN, name, NULL);
-	else
-		slot_future_set_result(s->future, name, NULL);
+	if (s != NULL && s->due_us <= slot_loop_now_us(c->loop)) {
+		/* The future only lends the name out again. */
+		char *name = (char *)(uintptr_t)s->action->name;
+
+		c->now_us = s->due_us;
+		sleep_clock_remove(c, s);
+		if (s->action->fails)
+			slot_future_set_exception(s->future, SLEEP_BROKEN, name, NULL);
+		else
+			slot_future_set_result(s->future, name, NULL);
+	}
+	sleep_clock_arm(c);
 }
 
-/* Slept, or cancelled meanwhile. */
+static inline struct sleep_clock *
+sleep_clock_new(struct slot_loop *loop)
+{
+	struct sleep_clock *c = need(calloc(1, sizeof(*c)));
+
+	c->loop = loop;
+	c->timer = need(evtimer_new(slot_loop_base(loop), sleep_clock_wake_one, c));
+	return c;
+}
+
+static inline void
+sleep_clock_free(struct sleep_clock *c)
+{
+	event_free(c->timer);
+	free(c);
+}
+
+/* Woken, or cancelled meanwhile. */
 static inline void
 sleep_ended(struct slot_future *f, void *arg)
 {
-	struct sleep_state *s = arg;
+	struct sleeper *s = arg;
 
-	if (s->action->count != NULL)
-		s->action->count->running--;
-	event_free(s->timer);
+	sleep_clock_remove(s->action->clock, s);
+	sleep_clock_arm(s->action->clock);
 	free(s);
 	slot_future_unref(f);
 }
 
-/* A slot_action_start_cb; arg is a struct sleep_action that lives until the future is done. */
+/* Lets `f` end as the action says; a slot_action_start_cb whose arg is a struct sleep_action
+ * that lives until then. */
 static inline int
 sleep_action_start(struct slot_future *f, void *arg)
 {
 	const struct sleep_action *a = arg;
-	struct event_base *base = slot_loop_base(a->loop);
-	struct timeval delay = {a->ms / 1000, a->ms % 1000 * 1000};
-	struct sleep_state *s = need(calloc(1, sizeof(*s)));
+	struct sleep_clock *c = a->clock;
+	struct sleeper *s = need(calloc(1, sizeof(*s)));
+	struct sleeper **at = &c->first;
 
+	if (c->first == NULL)
+		c->now_us = slot_loop_now_us(c->loop);
 	s->action = a;
 	s->future = slot_future_ref(f);
-	s->timer = need(evtimer_new(base, sleep_over, s));
+	s->due_us = c->now_us + (int64_t)a->ms * 1000;
+	while (*at != NULL && (*at)->due_us <= s->due_us)
+		at = &(*at)->next;
+	s->next = *at;
+	*at = s;
 	if (slot_future_add_done_callback(f, sleep_ended, s) != 0)
 		need(NULL);
-	/* Sleeps of one length end in the order in which they began. */
-	event_add(s->timer, event_base_init_common_timeout(base, &delay));
-	if (a->count != NULL && ++a->count->running > a->count->peak)
-		a->count->peak = a->count->running;
+	if (++c->running > c->peak)
+		c->peak = c->running;
+	sleep_clock_arm(c);
 	return 0;
 }
 
-/* The same without an executor: begins at once. */
+/* The same without an executor: a future that sleeps from now on. */
 static inline struct slot_future *
 sleep_action_run(struct sleep_action *a)
 {
-	struct slot_future *f = need(slot_future_new(a->loop));
+	struct slot_future *f = need(slot_future_new(a->clock->loop));
 
 	sleep_action_start(f, a);
 	return f;

@@ -226,7 +226,7 @@ future(struct toolbox *t)
 static void
 wait_first(struct toolbox *t)
 {
-	struct sleep_action late = {.loop = t->loop, .name = "d", .ms = t->second};
+	struct sleep_action late = {.clock = t->jobs[0].clock, .name = "d", .ms = t->second};
 	struct slot_future *futures[JOBS + 1], *pending[JOBS + 1];
 	size_t total = JOBS, n = JOBS;
 
@@ -291,13 +291,14 @@ main(int argc, char **argv)
 {
 	struct event_base *base = need(event_base_new());
 	struct slot_loop *loop = need(slot_loop_new(base));
+	struct sleep_clock *clock = sleep_clock_new(loop);
 	unsigned second = second_ms(argc, argv, 30);
 	struct toolbox t = {
 	    .loop = loop,
 	    .second = second,
-	    .jobs = {{.loop = loop, .name = "a", .ms = 3 * second},
-		{.loop = loop, .name = "b", .ms = second},
-		{.loop = loop, .name = "c", .ms = second}},
+	    .jobs = {{.clock = clock, .name = "a", .ms = 3 * second},
+		{.clock = clock, .name = "b", .ms = second},
+		{.clock = clock, .name = "c", .ms = second}},
 	};
 
 	sequential(&t);
@@ -311,6 +312,7 @@ main(int argc, char **argv)
 	wait_timeout(&t);
 
 	event_base_dispatch(base); /* what is queued yet */
+	sleep_clock_free(clock);
 	slot_loop_free(loop);
 	event_base_free(base);
 	return 0;

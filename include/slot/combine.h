@@ -112,8 +112,9 @@ typedef void (*slot_limited_item_cb)(struct slot_future *f, void *arg);
  * NULL and every item was handed over. Cancelling it stops asking, cancels what is unfinished,
  * and settles as cancelled when that has ended; every future that was made is handed over, the
  * cancelled ones too. next and item are called from the loop, and item may be NULL. Out of
- * memory on the way it ends likewise, with the exception -SLOT_ENOMEM. NULL: -SLOT_EINVAL when
- * limit is 0 or next is NULL, or -SLOT_ENOMEM.
+ * memory on the way it ends likewise, with the exception -SLOT_ENOMEM (a future that it could
+ * not listen to is cancelled and not handed over). NULL: -SLOT_EINVAL when limit is 0 or next is
+ * NULL, or -SLOT_ENOMEM.
  */
 struct slot_future *slot_limited(struct slot_loop *loop, unsigned limit,
     slot_limited_next_cb next, slot_limited_item_cb item, void *arg, int *error);

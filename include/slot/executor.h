@@ -35,8 +35,9 @@ struct slot_submit_options {
 /*
  * The pending order. The default keeps one FIFO per priority and is strict: while the first
  * action of the highest priority doesn't fit the free slots nothing passes it, but one wider
- * than max_running, which could never start, holds nobody up until the limit is raised. A policy keeps its actions in
- * its own structures, linked through slot_action_links, and never settles or starts one.
+ * than max_running, which could never start, holds nobody up until the limit is raised. A policy
+ * keeps its actions in its own structures, linked through slot_action_links, and never settles
+ * or starts one.
  */
 struct slot_pending_ops {
 	void (*push)(void *policy, struct slot_action *a);
@@ -68,8 +69,9 @@ void slot_executor_free(struct slot_executor *ex);
 /*
  * Submits an action; it starts from the loop once slots are free. Returns its future, one
  * reference being the caller's; the executor holds another until it is settled. Settling the
- * future of a pending action takes it out of the order: it never starts. NULL: out of memory, or the executor is draining
- * (*error, which may be NULL: -SLOT_ENOMEM, -SLOT_ECLOSED, or -SLOT_EINVAL).
+ * future of a pending action takes it out of the order: it never starts. NULL: out of memory, or
+ * the executor is draining (*error, which may be NULL: -SLOT_ENOMEM, -SLOT_ECLOSED, or
+ * -SLOT_EINVAL).
  */
 struct slot_future *slot_executor_submit(struct slot_executor *ex, slot_action_start_cb start,
     slot_action_cancel_cb cancel, void *arg, const struct slot_submit_options *options,

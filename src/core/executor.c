@@ -192,6 +192,7 @@ slot_executor_kick(struct slot_executor *ex)
 
 		if (a == NULL)
 			break;
+		assert(a->slots <= ex->max_running - ex->running);
 		if (!start_action(ex, a))
 			ended++;
 	}

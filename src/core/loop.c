@@ -1,7 +1,6 @@
 /*
- * The loop: a queue of calls to run soon, a queue of calls for the end of the turn, and a heap
- * of timers, all driven by two events of one event_base - or by hand. It knows nothing of
- * futures.
+ * The loop: a queue of calls to run soon, a queue of calls for the end of the turn, and timers,
+ * all driven by two events of one event_base - or by hand. It knows nothing of futures.
  *
  * The wake event is made active by hand, so libevent puts it behind the I/O callbacks that are
  * already active and the pass runs at the end of the same turn. What a pass leaves over goes
@@ -10,7 +9,7 @@
  */
 #include "core/loop.h"
 
-#include "core/container.h"
+#include "core/timer_heap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,23 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	CALLS_PER_PASS = 256,
-	HEAP_MIN = 16,
-};
-
-#define NEVER INT64_MAX
+enum { CALLS_PER_PASS = 256 };
 
 struct call_queue {
 	struct slot_call *first;
 	struct slot_call **last; /* where the next one is linked */
-};
-
-/* The key stands in the heap: sifting touches no timer but the ones it moves. */
-struct heap_entry {
-	int64_t due_us;
-	uint64_t order; /* of arming, among equal times */
-	struct slot_timer *timer;
 };
 
 struct slot_loop {
@@ -48,16 +35,13 @@ struct slot_loop {
 	bool wake_queued; /* a pass is sure to come */
 	bool in_pass;
 	bool tick_added;
-	int64_t armed_us; /* what the kernel timer is set to; NEVER: not set */
+	int64_t armed_us; /* what the kernel timer is set to; TIMER_NEVER: not set */
 
 	struct call_queue soon;
 	struct call_queue turn_end;
 	struct call_queue ending; /* the turn-end calls of the pass that runs */
 
-	struct heap_entry *heap;
-	size_t heap_count;
-	size_t heap_capacity;
-	uint64_t armings;
+	struct timer_heap timers;
 
 	int64_t manual_now_us;
 	int64_t manual_wall_us;
@@ -251,60 +235,18 @@ drop_queue(struct slot_loop *loop, struct call_queue *q)
 
 /* ---- timers ---- */
 
-static bool
-entry_before(const struct heap_entry *a, const struct heap_entry *b)
-{
-	if (a->due_us != b->due_us)
-		return a->due_us < b->due_us;
-	return a->order < b->order;
-}
-
-static void
-heap_put(struct slot_loop *loop, size_t i, struct heap_entry entry)
-{
-	loop->heap[i] = entry;
-	entry.timer->index = i + 1;
-	entry.timer->due_us = entry.due_us;
-}
-
-/* Finds the place of `entry`, the hole being at `i`. */
-static void
-heap_sift(struct slot_loop *loop, size_t i, struct heap_entry entry)
-{
-	while (i > 0 && entry_before(&entry, &loop->heap[(i - 1) / 2])) {
-		heap_put(loop, i, loop->heap[(i - 1) / 2]);
-		i = (i - 1) / 2;
-	}
-	for (;;) {
-		size_t child = 2 * i + 1;
-
-		if (child + 1 < loop->heap_count &&
-		    entry_before(&loop->heap[child + 1], &loop->heap[child]))
-			child++;
-		if (child >= loop->heap_count || !entry_before(&loop->heap[child], &entry))
-			break;
-		heap_put(loop, i, loop->heap[child]);
-		i = child;
-	}
-	heap_put(loop, i, entry);
-}
-
-static int
-heap_resize(struct slot_loop *loop, size_t capacity)
-{
-	struct heap_entry *heap = realloc(loop->heap, capacity * sizeof(*heap));
-
-	if (heap == NULL)
-		return -SLOT_ENOMEM;
-	loop->heap = heap;
-	loop->heap_capacity = capacity;
-	return 0;
-}
-
 static int64_t
 earliest_us(const struct slot_loop *loop)
 {
-	return loop->heap_count > 0 ? loop->heap[0].due_us : NEVER;
+	return timer_heap_earliest_us(&loop->timers);
+}
+
+/* After a change: the kernel timer is looked at when the pass ends. */
+static void
+timers_changed(struct slot_loop *loop)
+{
+	if (earliest_us(loop) != loop->armed_us)
+		request_pass(loop);
 }
 
 bool
@@ -316,54 +258,35 @@ slot_timer_armed(const struct slot_timer *timer)
 int
 slot_loop_timer_set(struct slot_loop *loop, struct slot_timer *timer, int64_t due_us)
 {
-	struct heap_entry entry = {due_us, loop->armings++, timer};
+	int rc = timer_heap_set(&loop->timers, timer, due_us);
 
-	if (timer->index != 0) {
-		heap_sift(loop, timer->index - 1, entry);
-	} else {
-		if (loop->heap_count == loop->heap_capacity &&
-		    heap_resize(loop, loop->heap_capacity > 0 ? loop->heap_capacity * 2
-							      : HEAP_MIN) != 0)
-			return -SLOT_ENOMEM;
-		heap_sift(loop, loop->heap_count++, entry);
-	}
-	if (earliest_us(loop) != loop->armed_us)
-		request_pass(loop);
-	return 0;
+	timers_changed(loop);
+	return rc;
 }
 
 void
 slot_loop_timer_clear(struct slot_loop *loop, struct slot_timer *timer)
 {
-	size_t i = timer->index;
-
-	if (i == 0)
+	if (!slot_timer_armed(timer))
 		return;
-	timer->index = 0;
-	i--;
-	loop->heap_count--;
-	if (i != loop->heap_count)
-		heap_sift(loop, i, loop->heap[loop->heap_count]);
-	/* Give back what a peak took; when that fails, it stays. */
-	if (loop->heap_capacity > HEAP_MIN && loop->heap_count < loop->heap_capacity / 4)
-		(void)heap_resize(loop, loop->heap_capacity / 2);
-	if (earliest_us(loop) != loop->armed_us)
-		request_pass(loop);
+	timer_heap_clear(&loop->timers, timer);
+	timers_changed(loop);
 }
 
 static size_t
 fire_due(struct slot_loop *loop, size_t most)
 {
+	struct slot_timer *timer;
 	int64_t now_us;
 	size_t ran;
 
-	if (loop->heap_count == 0)
+	if (earliest_us(loop) == TIMER_NEVER)
 		return 0;
 	now_us = slot_loop_now_us(loop);
-	for (ran = 0; ran < most && earliest_us(loop) <= now_us && loop->heap_count > 0; ran++) {
-		struct slot_timer *timer = loop->heap[0].timer;
-
-		slot_loop_timer_clear(loop, timer);
+	for (ran = 0; ran < most; ran++) {
+		timer = timer_heap_pop_due(&loop->timers, now_us);
+		if (timer == NULL)
+			break;
 		timer->fire(timer);
 	}
 	return ran;
@@ -421,7 +344,7 @@ arm_kernel_timer(struct slot_loop *loop)
 
 	if (due_us == loop->armed_us)
 		return;
-	if (due_us != NEVER) {
+	if (due_us != TIMER_NEVER) {
 		/* An all-zero time would disarm it. */
 		spec.it_value.tv_sec = due_us > 0 ? due_us / 1000000 : 0;
 		spec.it_value.tv_nsec = due_us > 0 ? due_us % 1000000 * 1000 : 1;
@@ -481,7 +404,7 @@ loop_new(void)
 	queue_init(&loop->turn_end);
 	queue_init(&loop->ending);
 	loop->timer_fd = -1;
-	loop->armed_us = NEVER;
+	loop->armed_us = TIMER_NEVER;
 	return loop;
 }
 
@@ -519,7 +442,7 @@ slot_loop_free(struct slot_loop *loop)
 		event_del(&loop->tick);
 		close(loop->timer_fd);
 	}
-	free(loop->heap);
+	timer_heap_fini(&loop->timers);
 	free(loop);
 }
 

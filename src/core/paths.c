@@ -53,11 +53,18 @@ int
 slot_paths_socket(enum slot_paths_scope scope, char *buf, size_t size)
 {
 	const char *named = getenv("SLOTD_SOCKET");
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char dir[64];
 
 	if (named != NULL && named[0] != '\0')
 		return put(buf, size, "%s", named);
+	return slot_paths_usual_socket(scope, buf, size);
+}
+
+int
+slot_paths_usual_socket(enum slot_paths_scope scope, char *buf, size_t size)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char dir[64];
+
 	if (scope == SLOT_PATHS_SYSTEM)
 		return put(buf, size, "/run/slotd/slotd.sock");
 	/* After su or sudo the variable may still name somebody else's directory. */

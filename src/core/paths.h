@@ -19,6 +19,8 @@ enum slot_paths_scope { SLOT_PATHS_USER, SLOT_PATHS_SYSTEM };
  * somebody else, or others may write to it (buf names it then).
  */
 int slot_paths_socket(enum slot_paths_scope scope, char *buf, size_t size);
+/* The same without a look at $SLOTD_SOCKET. */
+int slot_paths_usual_socket(enum slot_paths_scope scope, char *buf, size_t size);
 
 /* The state directory: /var/lib/slotd, or $XDG_STATE_HOME/slotd, or ~/.local/state/slotd.
  * 0, -ENAMETOOLONG, or -ENOENT when there is no home. */

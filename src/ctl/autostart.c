@@ -217,15 +217,15 @@ wait_for_other(const char *path, int64_t deadline)
 static int
 start_process(const char *path)
 {
-	char slotd[PATH_MAX], socket[PATH_MAX];
-	char *argv[] = { slotd, (char[]){ "--user" }, (char[]){ "--socket" }, socket,
-		(char[]){ "--ready-fd" }, (char[]){ "3" }, (char[]){ "--on-demand" }, NULL };
+	/* No --socket: it finds the same place as we did, and makes the directory. */
+	char slotd[PATH_MAX];
+	char *argv[] = { slotd, (char[]){ "--user" }, (char[]){ "--on-demand" },
+		(char[]){ "--ready-fd" }, (char[]){ "3" }, NULL };
 	char *log_path = ctl_log_path();
 	int ready[2], log_fd = -1, rc = -1;
 	int64_t deadline = now_ms() + START_TIMEOUT_MS;
 
 	find_slotd(slotd, sizeof(slotd));
-	snprintf(socket, sizeof(socket), "%s", path);
 	if (pipe2(ready, O_CLOEXEC) != 0) {
 		ctl_error("pipe: %s", strerror(errno));
 		goto out;

@@ -83,7 +83,7 @@ is_absent(int error)
 static int
 no_daemon(const struct ctl *ctl, int error, bool may_start)
 {
-	if (is_absent(error) && may_start)
+	if (is_absent(error) && may_start && ctl->no_start)
 		return ctl_error("no daemon at %s, and none is to be started (--no-start)",
 		    ctl->path);
 	if (is_absent(error))
@@ -146,16 +146,37 @@ ctl_connect(struct ctl *ctl)
 
 /* ---- failures ---- */
 
+/* What the data of some errors adds for people. */
+static void
+explain(const struct slot_rpc_error *error, char *buf, size_t size)
+{
+	const json_t *remaining = json_object_get(error->data, "remaining");
+	const json_t *job = json_object_get(error->data, "job");
+	char outcome[64];
+
+	buf[0] = '\0';
+	if (json_is_array(remaining)) {
+		snprintf(buf, size, ", %zu not done", json_array_size(remaining));
+	} else if (json_is_integer(job) && json_object_get(error->data, "outcome") != NULL) {
+		ctl_outcome_text(error->data, outcome, sizeof(outcome));
+		snprintf(buf, size, ": job %" JSON_INTEGER_FORMAT " %s", json_integer_value(job),
+		    outcome);
+	}
+}
+
 int
 ctl_rpc_failure(const struct ctl *ctl, int code, const struct slot_rpc_error *error)
 {
-	if (error == NULL) {
-		if (code == -SLOT_ECLOSED || code == -SLOT_EPROTOCOL)
-			return ctl_error("%s", ctl->disconnect_why[0] != '\0'
-				? ctl->disconnect_why : slot_strerror(code));
-		return ctl_error("%s", slot_strerror(code));
-	}
-	ctl_error("%s (%s)", error->message, error->kind[0] != '\0' ? error->kind : "?");
+	char more[128];
+
+	if (error == NULL && code == -SLOT_ECLOSED)
+		return ctl_error("%s", ctl->disconnect_why[0] != '\0'
+			? ctl->disconnect_why : "the daemon closed the connection");
+	if (error == NULL)
+		return ctl_error("%s%s%s", slot_strerror(code),
+		    ctl->disconnect_why[0] != '\0' ? ": " : "", ctl->disconnect_why);
+	explain(error, more, sizeof(more));
+	ctl_error("%s%s (%s)", error->message, more, error->kind[0] != '\0' ? error->kind : "?");
 	if (strcmp(error->kind, "Timeout") == 0)
 		return CTL_EXIT_TIMEOUT;
 	if (strcmp(error->kind, "JobFailed") == 0 || strcmp(error->kind, "JobCancelled") == 0)

@@ -90,14 +90,14 @@ print_row(const json_t *job, size_t columns)
 	const char *name = json_string_value(json_object_get(job, "name"));
 	char *command = ctl_command_text(json_object_get(job, "argv"));
 	char id[24], state[64], span[24];
-	size_t used = 8 + 21 + 10 + 7;
+	size_t used = 8 + 25 + 10 + 7;
 
 	snprintf(id, sizeof(id), "%" JSON_INTEGER_FORMAT,
 	    json_integer_value(json_object_get(job, "job")));
 	state_text(job, state, sizeof(state));
 	time_text(job, span, sizeof(span));
 	printf("%-7s ", id);
-	print_cell(state, 20);
+	print_cell(state, 24);
 	print_cell(queue != NULL ? queue : "-", 9);
 	printf("%6s ", span);
 	if (name != NULL) {
@@ -194,7 +194,7 @@ cmd_list(struct ctl *ctl, struct ctl_args *args)
 		if (rc != 0)
 			break;
 		if (first && !ctl->json)
-			printf("%-7s %-20s %-9s %6s %s\n", "ID", "STATE", "QUEUE", "TIME",
+			printf("%-7s %-24s %-9s %6s %s\n", "ID", "STATE", "QUEUE", "TIME",
 			    "COMMAND");
 		first = false;
 		print_page(ctl, page, &l, columns);

@@ -19,7 +19,20 @@ put(char *buf, const char *path, char *why, size_t why_size)
 	return -1;
 }
 
-/* The usual directory is ours to make; others may only pass through it in system mode. */
+/* What --socket, the environment or the configuration says; NULL: nothing. */
+static const char *
+named_socket(const struct options *options, const struct config *config)
+{
+	const char *env = getenv("SLOTD_SOCKET");
+
+	if (options->socket != NULL)
+		return options->socket;
+	if (env != NULL && env[0] != '\0')
+		return env;
+	return config->socket.path[0] != '\0' ? config->socket.path : NULL;
+}
+
+/* The directory of the usual place is ours to make; others may pass through it in system mode. */
 static int
 make_directory(const char *socket, enum options_scope scope, char *why, size_t why_size)
 {
@@ -37,34 +50,38 @@ make_directory(const char *socket, enum options_scope scope, char *why, size_t w
 	return -1;
 }
 
+/* The usual place, with its directory made and, in /tmp, looked at again after that. */
+static int
+prepare_usual(char *socket, enum options_scope scope, char *why, size_t why_size)
+{
+	enum slot_paths_scope where = scope == OPTIONS_SCOPE_SYSTEM ? SLOT_PATHS_SYSTEM : SLOT_PATHS_USER;
+
+	if (slot_paths_usual_socket(where, socket, PLACES_MAX) == 0) {
+		if (make_directory(socket, scope, why, why_size) != 0)
+			return -1;
+		if (slot_paths_usual_socket(where, socket, PLACES_MAX) == 0)
+			return 0;
+	}
+	snprintf(why, why_size, "%s: not a directory of our own with mode 0700", socket);
+	return -1;
+}
+
 static int
 find_socket(struct places *places, const struct options *options, const struct config *config,
     char *why, size_t why_size)
 {
-	enum slot_paths_scope scope =
-	    options->scope == OPTIONS_SCOPE_SYSTEM ? SLOT_PATHS_SYSTEM : SLOT_PATHS_USER;
-	const char *named = getenv("SLOTD_SOCKET");
-	int r;
+	const char *named = named_socket(options, config);
+	char usual[PLACES_MAX];
 
-	if (options->socket != NULL)
-		return put(places->socket, options->socket, why, why_size);
-	if (named != NULL && named[0] != '\0')
-		return put(places->socket, named, why, why_size);
-	if (config->socket.path[0] != '\0')
-		return put(places->socket, config->socket.path, why, why_size);
-	r = slot_paths_socket(scope, places->socket, sizeof(places->socket));
-	if (r == 0)
-		r = make_directory(places->socket, options->scope, why, why_size);
-	else if (r == -EPERM)
-		snprintf(why, why_size, "%s: not a directory of our own with mode 0700", places->socket);
-	else
-		snprintf(why, why_size, "the socket's path is too long");
-	/* Once more: in /tmp somebody else may have been faster to make it. */
-	if (r == 0 && slot_paths_socket(scope, places->socket, sizeof(places->socket)) != 0) {
-		snprintf(why, why_size, "%s: not a directory of our own with mode 0700", places->socket);
+	if (named == NULL)
+		return prepare_usual(places->socket, options->scope, why, why_size);
+	if (put(places->socket, named, why, why_size) != 0)
 		return -1;
-	}
-	return r == 0 ? 0 : -1;
+	/* A client that starts us names the usual place: that is no reason not to make it. */
+	if (slot_paths_usual_socket(SLOT_PATHS_USER, usual, sizeof(usual)) == 0 &&
+	    strcmp(usual, named) == 0)
+		return prepare_usual(places->socket, OPTIONS_SCOPE_USER, why, why_size);
+	return 0;
 }
 
 /* A slotd-launcher in our own directory: running from the build tree, or moved as a whole. */

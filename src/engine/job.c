@@ -19,13 +19,21 @@ on_future_cancel(struct slot_future *f)
 }
 
 static void
+close_passed(struct job_ties *t)
+{
+	for (int i = 0; i < 3; i++) {
+		if (t->fds[i] >= 0)
+			close(t->fds[i]);
+		t->fds[i] = -1;
+	}
+}
+
+static void
 ties_free(struct job_ties *t)
 {
 	if (t == NULL)
 		return;
-	for (int i = 0; i < 3; i++)
-		if (t->fds[i] >= 0)
-			close(t->fds[i]);
+	close_passed(t);
 	free(t->dependents);
 	free(t);
 }
@@ -530,6 +538,8 @@ job_publish(struct job *job)
 	else
 		slot_future_set_exception(f, -SLOT_EFAILED, NULL, NULL);
 	job_unbind(job);
+	if (job->ties != NULL)
+		close_passed(job->ties);
 	engine_history_grew(job->engine);
 	job_drop_if_over(job);
 }

@@ -296,7 +296,9 @@ waiter_drop(struct request *req, bool cancelled)
 
 	slot_future_remove_done_callback(st->future, on_decided, req);
 	if (cancelled && st->cancels)
-		slot_future_cancel(st->future);
+		slot_future_cancel(st->future); /* its jobs too */
+	else
+		slot_future_set_cancelled(st->future); /* it alone lets go of its inputs */
 	waiter_free(st);
 }
 

@@ -27,6 +27,7 @@
 #define RECV_ROUNDS 16       /* of RECV_BATCH, before others on the loop get their turn */
 #define CHILD_FD 3           /* the socket's number in the launcher */
 #define GOODBYE_MS 200       /* how long free waits for a launcher that has nothing to do */
+#define LAST_MS 1000         /* between the end of its socket and its own */
 
 /* A frame that waits to be sent. */
 struct outgoing {
@@ -48,6 +49,7 @@ struct conn {
 	struct outgoing *first, **last;
 	struct outgoing *open_ack; /* an ACK frame that still takes entries */
 	unsigned calls;            /* handlers on the stack */
+	bool ended; /* its socket is at the end; how it died is still awaited */
 	bool lost, freed;
 	char why[96];
 	/* Room for one batch; EXIT is the largest that comes. */
@@ -258,7 +260,7 @@ static void conn_flush(struct launch *l)
 	struct conn *c = conn_of(l);
 	int error;
 
-	if (c->lost || c->freed || !c->first)
+	if (c->lost || c->freed || c->ended || !c->first)
 		return;
 	error = send_queue(c);
 	switch (error) {
@@ -291,6 +293,18 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	conn_flush(&c->base);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+
+	(void)fd;
+	(void)what;
+	if (c->ended)
+		lose(c, "slotd-launcher closed its socket");
+	else
+		conn_flush(&c->base);
 }
 
 /* ---- requests ---- */
@@ -525,6 +539,22 @@ static int receive(struct conn *c, struct mmsghdr *msgs)
 	return n < 0 ? -errno : n;
 }
 
+/* The end of the stream: the launcher is dying or dead, and how is worth knowing. */
+static void end(struct conn *c)
+{
+	static const struct timeval last = {.tv_usec = LAST_MS * 1000 % 1000000,
+		.tv_sec = LAST_MS / 1000};
+
+	if (reap(c) || !c->died) {
+		lose(c, "slotd-launcher closed its socket");
+		return;
+	}
+	c->ended = true;
+	event_del(c->readable);
+	event_del(c->writable);
+	event_add(c->retry, &last);
+}
+
 /* Hands over one batch. 1: more may be there; 0: no more; -1: lost. */
 static int receive_batch(struct conn *c)
 {
@@ -541,8 +571,7 @@ static int receive_batch(struct conn *c)
 	for (int i = 0; i < n && !c->freed; i++) {
 		/* No frame is empty: this is the end of the connection. */
 		if (msgs[i].msg_len == 0) {
-			reap(c);
-			lose(c, "slotd-launcher closed its socket");
+			end(c);
 			return -1;
 		}
 		if (take_frame(c, c->in[i], msgs[i].msg_len, &why) < 0) {
@@ -577,9 +606,9 @@ static void on_died(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	calls_begin(c);
-	while (!c->lost && !c->freed && receive_batch(c) > 0)
+	while (!c->ended && !c->lost && !c->freed && receive_batch(c) > 0)
 		continue;
-	if (reap(c) && c->died)
+	if (reap(c) && !c->freed)
 		event_del(c->died);
 	lose(c, "slotd-launcher ended");
 	calls_end(c);
@@ -683,7 +712,7 @@ static int conn_events(struct conn *c, struct event_base *base)
 {
 	c->readable = event_new(base, c->fd, EV_READ | EV_PERSIST, on_readable, c);
 	c->writable = event_new(base, c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
-	c->retry = event_new(base, -1, 0, on_writable, c);
+	c->retry = event_new(base, -1, 0, on_retry, c);
 	if (c->pidfd >= 0)
 		c->died = event_new(base, c->pidfd, EV_READ | EV_PERSIST, on_died, c);
 	if (!c->readable || !c->writable || !c->retry || (c->pidfd >= 0 && !c->died))

@@ -52,7 +52,7 @@ int engine_init(struct launcher *l, int fd)
 	e->fd = fd;
 	e->ceiling = UINT64_MAX;
 	e->out_first = e->out_last = JOB_NONE;
-	e->in = sys_map_inherited(sizeof(struct batch));
+	e->in = sys_map(sizeof(struct batch));
 	e->out = sys_map(sizeof(struct sending));
 	e->ring = sys_map(ENGINE_RING * sizeof(*e->ring));
 	while (e->instance == 0) {

@@ -20,8 +20,9 @@ struct kin_process {
 	pid_t pid;
 	uint32_t owner; /* job index, or JOB_NONE */
 	uint32_t next;  /* hash chain */
-	uint32_t looks; /* adopted: how often it was looked at without finding an owner */
 	uint64_t start; /* to tell a recycled pid */
+	int64_t since_us; /* adopted: when it was first seen */
+	bool decided;   /* adopted: it has its owner, or will never have one */
 };
 
 struct kin {

@@ -3,6 +3,7 @@
 /* What one launcher consists of. Each part is a module of its own; this only joins them. */
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
 #include "launcher/engine.h"
@@ -17,6 +18,8 @@
 #define ACK_WAIT_MS 5000       /* and for the engine to acknowledge */
 #define KILL_WAIT_MS 10000     /* for what not even KILL ends */
 
+#define EVENTS_MAX 128 /* of one turn */
+
 /* In epoll's data stands the index of the job whose leader ended, or one of these. */
 #define ENGINE_TAG UINT64_MAX
 #define SIGNAL_TAG (UINT64_MAX - 1)
@@ -30,12 +33,15 @@ struct launcher {
 	struct tree tree;
 	struct spawner spawner;
 	struct engine engine;
+	struct epoll_event events[EVENTS_MAX];
 	int epoll_fd;
 	int signal_fd;
 	int64_t grace_ms;   /* for jobs that name none */
 	int64_t leave_us;   /* stopping: leave then, whatever is left */
 	bool stopping;      /* every job is being ended, none is taken */
 	bool look_around;   /* a child may have come or gone: see reap_settle */
+	bool look_again;    /* and soon once more: whose child it is could not be told yet */
+	uint32_t undecided; /* adopted children of which that is so */
 };
 
 #endif

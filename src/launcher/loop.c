@@ -13,7 +13,6 @@
 #include "launcher/reap.h"
 #include "launcher/sys.h"
 
-#define EVENTS_MAX 128
 #define SETTLE_MAX 4
 
 static int watch(struct launcher *l, int fd, uint64_t tag, uint32_t events)
@@ -85,6 +84,8 @@ static int wait_ms(const struct launcher *l)
 
 	if (l->stopping && (due < 0 || l->leave_us < due))
 		due = l->leave_us;
+	if (l->look_again)
+		return 1;
 	if (due < 0)
 		return -1;
 	ms = (due - sys_now_us() + 999) / 1000;
@@ -118,7 +119,6 @@ static bool may_leave(struct launcher *l)
 
 int loop_run(struct launcher *l)
 {
-	struct epoll_event events[EVENTS_MAX];
 	int n;
 
 	if (watch(l, l->signal_fd, SIGNAL_TAG, EPOLLIN) < 0 ||
@@ -128,9 +128,11 @@ int loop_run(struct launcher *l)
 	}
 	l->engine.interest = EPOLLIN;
 	while (!l->stopping || !may_leave(l)) {
-		n = epoll_wait(l->epoll_fd, events, EVENTS_MAX, wait_ms(l));
-		dispatch(l, events, n);
+		n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, wait_ms(l));
+		dispatch(l, l->events, n);
 		run_timers(l);
+		l->look_around |= l->look_again;
+		l->look_again = false;
 		for (int i = 0; i < SETTLE_MAX && l->look_around; i++)
 			reap_settle(l);
 		engine_flush(l);

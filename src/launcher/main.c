@@ -267,10 +267,13 @@ static void set_up(struct launcher *l, const struct options *o)
 
 int main(int argc, char **argv)
 {
-	static struct launcher l;
+	struct launcher *l;
 	struct options o;
 
 	read_options(&o, argc, argv);
-	set_up(&l, &o);
-	return loop_run(&l) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	l = sys_map(sizeof(*l)); /* not static: children would have to copy it */
+	if (!l)
+		die("memory for the tables");
+	set_up(l, &o);
+	return loop_run(l) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -249,8 +249,8 @@ enum proc_named proc_job(struct proc *p, pid_t pid, uint64_t *job, uint32_t *att
 	off_t at = 0;
 	ssize_t n;
 
-	if (fd < 0)
-		return PROC_NO_ENVIRONMENT;
+	if (fd < 0) /* it is not ours to read, or gone */
+		return PROC_UNNAMED;
 	do {
 		n = pread(fd, p->text, TEXT_SIZE, at);
 		if (n <= 0)

@@ -37,8 +37,9 @@ int proc_own_children(struct proc *p, proc_pid_cb cb, void *arg);
 /* The children of any process, by all of its threads; the callback must not use *p. */
 int proc_children(struct proc *p, pid_t pid, proc_pid_cb cb, void *arg);
 
-enum proc_named { PROC_UNNAMED, PROC_NAMED, PROC_NO_ENVIRONMENT /* unreadable, or just at exec */ };
-/* SLOT_JOB and SLOT_ATTEMPT in the environment that the process was given. */
+enum proc_named { PROC_UNNAMED, PROC_NAMED, PROC_NO_ENVIRONMENT };
+/* SLOT_JOB and SLOT_ATTEMPT in the environment that the process was given. A process in the
+ * middle of an exec seems to have none for a moment. */
 enum proc_named proc_job(struct proc *p, pid_t pid, uint64_t *job, uint32_t *attempt);
 
 /* Sends a signal if `pid` is still the process that started at `start`. 0 or -errno. */

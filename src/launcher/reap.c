@@ -3,7 +3,6 @@
 #include "launcher/reap.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -12,8 +11,7 @@
 #include "launcher/log.h"
 #include "launcher/sys.h"
 
-#define LOOKS_MAX 8
-#define ENVIRONMENT_TRIES 3
+#define DECIDE_US 100000 /* an exec is over by then */
 
 /* ---- leaders ---- */
 
@@ -136,24 +134,18 @@ static bool has_processes(const struct job *job)
 	return job && (job->state == JOB_RUNNING || job->state == JOB_EXITED);
 }
 
-static struct job *owner_by_environment(struct launcher *l, pid_t pid, uint64_t start)
+/* Its environment says; *owner is NULL where that is nobody we know. */
+static enum proc_named owner_by_environment(struct launcher *l, pid_t pid, uint64_t start,
+    struct job **owner)
 {
-	enum proc_named named = PROC_NO_ENVIRONMENT;
-	struct job *job;
 	uint64_t id = 0;
 	uint32_t attempt = 0;
+	enum proc_named named = proc_job(&l->proc, pid, &id, &attempt);
+	struct job *job = named == PROC_NAMED ? table_find(&l->table, id, attempt) : NULL;
 
-	/* A process at the very moment of exec seems to have no environment. */
-	for (int i = 0; i < ENVIRONMENT_TRIES && named == PROC_NO_ENVIRONMENT; i++) {
-		if (i > 0)
-			sched_yield();
-		named = proc_job(&l->proc, pid, &id, &attempt);
-	}
-	if (named != PROC_NAMED)
-		return NULL;
-	job = table_find(&l->table, id, attempt);
 	/* Older than the job: another slotd's job of the same number, somewhere below. */
-	return has_processes(job) && start + 1 >= job->start_ticks ? job : NULL;
+	*owner = has_processes(job) && start + 1 >= job->start_ticks ? job : NULL;
+	return named;
 }
 
 static void unmark(struct launcher *l, struct kin_process *p)
@@ -187,15 +179,22 @@ static struct job *owner_by_mark(struct launcher *l, pid_t pid, uint64_t start)
 	return job;
 }
 
-static struct job *owner_of(struct launcher *l, pid_t pid, const struct proc_stat *st)
+/* Finds the owner of a new child, or decides that it has none, or leaves that for later. */
+static void decide(struct launcher *l, struct kin_process *child, const struct proc_stat *st)
 {
-	struct job *job = owner_by_mark(l, pid, st->start);
+	struct job *job = owner_by_mark(l, child->pid, st->start);
+	enum proc_named named = PROC_NAMED;
 
 	if (!job)
 		job = table_find_leader(&l->table, st->session);
 	if (!job)
 		job = table_find_leader(&l->table, st->pgrp);
-	return job ? job : owner_by_environment(l, pid, st->start);
+	if (!job)
+		named = owner_by_environment(l, child->pid, st->start, &job);
+	reap_set_owner(l, child, job);
+	child->decided = job || named != PROC_NO_ENVIRONMENT ||
+	    sys_now_us() - child->since_us > DECIDE_US;
+	l->undecided += !child->decided;
 }
 
 static void on_child(pid_t pid, void *arg)
@@ -203,33 +202,30 @@ static void on_child(pid_t pid, void *arg)
 	struct launcher *l = arg;
 	struct kin_process *child;
 	struct proc_stat st;
-	struct job *owner;
 
 	if (table_find_leader(&l->table, pid))
 		return;
 	child = kin_find(&l->adopted, pid);
-	if (child && (child->owner != JOB_NONE || child->looks >= LOOKS_MAX))
-		return;
-	if (proc_stat(&l->proc, pid, &st) < 0)
+	if ((child && child->decided) || proc_stat(&l->proc, pid, &st) < 0)
 		return;
 	if (st.state == 'Z' || st.state == 'X') {
 		forget(l, pid);
 		return;
 	}
-	if (!child)
+	if (!child) {
 		child = kin_add(&l->adopted, pid, st.start);
-	if (!child)
-		return;
-	child->looks++;
-	owner = owner_of(l, pid, &st);
-	if (owner)
-		reap_set_owner(l, child, owner);
+		if (!child)
+			return;
+		child->since_us = sys_now_us();
+	}
+	decide(l, child, &st);
 }
 
 void reap_refresh(struct launcher *l)
 {
 	bool overflowed = l->adopted.overflowed;
 
+	l->undecided = 0;
 	proc_own_children(&l->proc, on_child, l);
 	if (l->adopted.overflowed && !overflowed)
 		log_warn("more than %u orphans: the rest is not followed", KIN_MAX);
@@ -259,6 +255,10 @@ static void settle(struct launcher *l, struct job *job)
 	if (job->adopted && !keep) {
 		if (job->phase == PHASE_NONE)
 			end_leftovers(l, job);
+		return;
+	}
+	if (l->undecided && !keep) { /* it may be this one's */
+		l->look_again = true;
 		return;
 	}
 	release(l, job);

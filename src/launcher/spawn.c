@@ -23,7 +23,8 @@
 #include "launcher/sys.h"
 
 #define STRINGS_MAX (FRAME_BODY_MAX + 16)
-#define STRINGS_KEPT (64u * 1024) /* bytes of the list that stay resident between jobs */
+#define AREA_SIZE (FRAME_INLINE_MAX + STRINGS_MAX * sizeof(char *))
+#define AREA_KEPT (64u * 1024) /* bytes of it that stay resident between jobs */
 #define PATH_DEFAULT "/bin:/usr/bin"
 
 int spawn_init(struct spawner *s, uint32_t jobs)
@@ -32,8 +33,8 @@ int spawn_init(struct spawner *s, uint32_t jobs)
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s->reports == MAP_FAILED)
 		return -1;
-	s->strings = sys_map_inherited(STRINGS_MAX * sizeof(*s->strings));
-	return s->strings ? 0 : -1;
+	s->area = sys_map_inherited(AREA_SIZE);
+	return s->area ? 0 : -1;
 }
 
 bool spawn_failure(const struct spawner *s, uint32_t index, enum launch_step *step, int *error)
@@ -50,7 +51,7 @@ bool spawn_failure(const struct spawner *s, uint32_t index, enum launch_step *st
 /* ---- in the child ---- */
 
 struct child {
-	const struct spawner *s;
+	struct spawner s; /* a copy: the original is not inherited */
 	const struct spawn_order *order;
 	const struct body *body;
 	char **argv, **envp;
@@ -58,7 +59,7 @@ struct child {
 
 static _Noreturn void fail(const struct child *c, enum launch_step step, int error)
 {
-	struct spawn_report *report = &c->s->reports[c->order->index];
+	struct spawn_report *report = &c->s.reports[c->order->index];
 
 	report->error = error;
 	report->step = step;
@@ -79,7 +80,7 @@ static void child_session(const struct child *c)
 
 static void child_oom_score(const struct child *c)
 {
-	const char *score = c->s->oom_score;
+	const char *score = c->s.oom_score;
 	int fd;
 
 	if (!score[0])
@@ -96,8 +97,8 @@ static void child_limits(const struct child *c)
 {
 	const struct body *b = c->body;
 
-	if (c->s->files_raised)
-		setrlimit(RLIMIT_NOFILE, &c->s->files);
+	if (c->s.files_raised)
+		setrlimit(RLIMIT_NOFILE, &c->s.files);
 	for (unsigned i = 0; i < b->nrlimits; i++) {
 		struct rlimit r = {.rlim_cur = b->rlimits[i].soft, .rlim_max = b->rlimits[i].hard};
 
@@ -120,7 +121,7 @@ static enum launch_step file_step(int i)
 static void child_descriptors(const struct child *c)
 {
 	for (int i = 0; i < 3; i++) {
-		int from = c->s->null_fd;
+		int from = c->s.null_fd;
 
 		switch (c->body->files[i].kind) {
 		case BODY_FILE_NULL:
@@ -243,7 +244,7 @@ static _Noreturn void child_run(const struct child *c)
 		fail(c, LAUNCH_STEP_TTY, errno);
 	/* A launcher that died before this line would leave a job that nobody knows. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != c->s->launcher)
+	if (getppid() != c->s.launcher)
 		fail(c, LAUNCH_STEP_IDENTITY, ESRCH);
 	fail(c, LAUNCH_STEP_EXEC, child_exec(c));
 }
@@ -284,16 +285,24 @@ static char **list_own(char **out, struct own_names *own, const struct spawn_ord
 	return out;
 }
 
+const char *spawn_keep(struct spawner *s, const char *bytes, size_t len)
+{
+	memcpy(s->area, bytes, len);
+	s->area_used = (len + sizeof(char *) - 1) / sizeof(char *) * sizeof(char *);
+	return s->area;
+}
+
 pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd)
 {
 	const struct body *b = order->body;
-	struct child c = {.s = s, .order = order, .body = b, .argv = s->strings};
+	void *strings = s->area + s->area_used;
+	struct child c = {.s = *s, .order = order, .body = b, .argv = strings};
 	struct own_names own;
 	size_t used;
 	char **at;
 	pid_t pid;
 
-	at = list_strings(s->strings, b->argv, b->argv_len, false);
+	at = list_strings(c.argv, b->argv, b->argv_len, false);
 	*at++ = NULL;
 	c.envp = at;
 	at = list_own(at, &own, order);
@@ -303,8 +312,9 @@ pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd)
 	pid = sys_fork(pidfd);
 	if (pid == 0)
 		child_run(&c);
-	used = (size_t)(at - s->strings) * sizeof(*at);
-	if (used > STRINGS_KEPT)
-		madvise(s->strings, used, MADV_DONTNEED);
+	used = (size_t)((char *)at - s->area);
+	if (pid > 0 && used > AREA_KEPT) /* after a failure it is tried again from here */
+		madvise(s->area, used, MADV_DONTNEED);
+	s->area_used = 0;
 	return pid;
 }

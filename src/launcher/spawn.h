@@ -23,7 +23,8 @@ struct spawn_report {
 
 struct spawner {
 	struct spawn_report *reports; /* one per job of the table, shared with children */
-	char **strings;               /* argv and envp of the job being started */
+	char *area;                   /* what a child inherits: bytes, then argv and envp */
+	size_t area_used;
 	int null_fd;
 	pid_t launcher;
 	struct rlimit files;          /* what jobs inherit; ours is higher */
@@ -43,6 +44,9 @@ struct spawn_order {
 };
 
 int spawn_init(struct spawner *s, uint32_t jobs); /* 0 or -1: no memory */
+
+/* Copies an inline body and environment to where the child will find them, for the next spawn. */
+const char *spawn_keep(struct spawner *s, const char *bytes, size_t len);
 
 /* Starts; the pid, or -errno of the clone. *pidfd is -1 where the kernel gives none. */
 pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd);

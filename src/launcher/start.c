@@ -294,8 +294,9 @@ static const char *read_and_start(struct launcher *l, const struct frame_run *ru
 
 	s->body_len = run->body_len;
 	s->env_len = run->env_len;
-	s->bytes = payload;
-	if (s->body_fd >= 0) {
+	if (s->body_fd < 0) {
+		s->bytes = spawn_keep(&l->spawner, payload, len);
+	} else {
 		why = check_memfd(s->body_fd, len);
 		if (why)
 			return why;

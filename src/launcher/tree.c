@@ -146,8 +146,7 @@ static void let_go(struct launcher *l, pid_t pid)
 
 	if (!child)
 		return;
-	child->looks = UINT32_MAX;
-	reap_set_owner(l, child, NULL);
+	reap_set_owner(l, child, NULL); /* and it stays decided */
 }
 
 void tree_kill(struct launcher *l, struct job *job)

@@ -187,15 +187,15 @@ async def toolbox(write):
 
 
 async def how_as_completed_works(write):
-    futures = [start("a", 1.5), start("b", 0.5, True), start("c", 1)]
+    futures = [start("a", 2), start("b", 0.2, True), start("c", 1.5)]
     write("duplicates following %d" % len(set(futures)))
     for f in asyncio.as_completed(futures * 2):
         write("duplicates %s %s" % await settled(f))
     write("duplicates end")
-    futures = [start("a", 1.5), start("b", 0.5, True), start("c", 1)]
+    futures = [start("a", 2), start("b", 0.2, True), start("c", 1.5)]
     write("timeout following 3")
     try:
-        for f in asyncio.as_completed(futures, timeout=0.75):
+        for f in asyncio.as_completed(futures, timeout=0.8):
             write("timeout %s %s" % await settled(f))
     except asyncio.TimeoutError:
         write("timeout timeout")
@@ -321,7 +321,7 @@ def check_toolbox():
     check("toolbox: together they take 3", all(
         took.get(form, 0) >= 3 * 30 for form in
         ("by_hand", "pre_scheduled", "as_completed", "gather", "wait_first", "wait_timeout")))
-    check("toolbox: done may be empty", ["0", "3"] in looks, str(looks))
+    check("toolbox: done may be empty", any(done == "0" for done, _ in looks), str(looks))
     check("toolbox: pending is empty at the end", looks[-1:] and looks[-1][1] == "0", str(looks))
 
 
@@ -371,8 +371,8 @@ def check_limited_as_completed():
         at = when.get(w[1], 0.0)
         latest = max(latest, at)
         late = max(late, latest - at)
-    # Sleeps that differ by a few milliseconds may change places on a busy machine.
-    check("limited_as_completed: finish order", late < 0.08, "out of order by %.3f s" % late)
+    # Equal times may change places.
+    check("limited_as_completed: finish order", late < 1e-6, "out of order by %.6f s" % late)
     same("limited_as_completed: exactly ten at a time, and the end", lines[len(items):],
          ["end result handed_over 100 peak_in_flight 10 peak_running 10",
           "many 100000 peak_in_flight 10", "limit_0 invalid argument"])

@@ -243,12 +243,12 @@ class Look(Case):
 class Wait(Case):
     max_running = 8
 
-    async def gates(self, count):
+    async def gated(self, count):
         gates = [self.gate() for _ in range(count)]
         return gates, [await self.c.submit(g.spec()) for g in gates]
 
     async def test_prints_jobs_as_they_finish(self):
-        gates, jobs = await self.gates(3)
+        gates, jobs = await self.gated(3)
         process = await self.ctl.start("wait", "--json", *jobs)
         for index in (1, 2, 0):
             gates[index].open()
@@ -262,14 +262,14 @@ class Wait(Case):
         bad = (await self.c.run("false"))["job"]
         self.assertEqual((await self.ctl.run("wait", good)).status, 0)
         self.assertEqual((await self.ctl.run("wait", good, bad)).status, 1)
-        gates, jobs = await self.gates(1)
+        gates, jobs = await self.gated(1)
         done = await self.ctl.run("wait", "--timeout", "100ms", good, jobs[0])
         self.assertEqual(done.status, 124)
         self.assertEqual((await self.c.get(jobs[0]))["phase"], "running")
         gates[0].open()
 
     async def test_any(self):
-        gates, jobs = await self.gates(3)
+        gates, jobs = await self.gated(3)
         gates[1].open()
         rows = (await self.ctl.ok("wait", "--any", "--json", *jobs)).json
         self.assertEqual([r["job"] for r in rows], [jobs[1]])
@@ -277,7 +277,7 @@ class Wait(Case):
             gate.open()
 
     async def test_first_fail(self):
-        gates, jobs = await self.gates(3)
+        gates, jobs = await self.gated(3)
         process = await self.ctl.start("wait", "--first-fail", "--json", *jobs)
         gates[0].open()
         await self.c.finish(jobs[0])
@@ -461,9 +461,9 @@ class Run(Case):
         self.assertTrue(done.out == data)
 
     async def test_closed_descriptors(self):
-        done = await self.ctl.run("run", "--", "sh", "-c", "exit 4", preexec_fn=lambda: os.close(0),
-                                  stdin=None)
-        self.assertEqual(done.status, 4, done)
+        process = await self.ctl.start("run", "--", "sh", "-c", "exit 4", stdin=None,
+                                       preexec_fn=lambda: os.close(0))
+        self.assertEqual(await asyncio.wait_for(process.wait(), scaled(20)), 4)
 
     async def interrupted(self, number, status):
         mark = self.mark("pids")

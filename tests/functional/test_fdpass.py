@@ -39,6 +39,7 @@ class Pass(Case):
         self.assertEqual(out.read_bytes(), b"a\nb\n")
 
     async def test_a_pipe_reaches_its_end_when_the_job_ends(self):
+        await self.c.run("true")
         reader, writer = os.pipe()
         before = self.d.fds()
         job = await self.submit_fds([writer], stdout={"fd": 0}, argv=["echo", "through"])
@@ -89,6 +90,7 @@ class Pass(Case):
             os.close(null)
 
     async def test_surplus_descriptors_are_closed(self):
+        await self.c.run("true")
         before = self.d.fds()
         nulls = [os.open("/dev/null", os.O_RDWR) for _ in range(8)]
         for _ in range(20):
@@ -98,6 +100,7 @@ class Pass(Case):
         await eventually(lambda: self.d.fds() <= before, 10, "surplus descriptors closed")
 
     async def test_descriptors_of_a_refused_request_are_closed(self):
+        await self.c.run("true")
         before = self.d.fds()
         null = os.open("/dev/null", os.O_RDWR)
         for _ in range(20):
@@ -107,6 +110,7 @@ class Pass(Case):
         await eventually(lambda: self.d.fds() <= before, 10, "descriptors closed")
 
     async def test_descriptors_of_a_closed_connection_are_closed(self):
+        await self.c.run("true")
         before = self.d.fds()
         raw = await self.d.raw()
         null = os.open("/dev/null", os.O_RDWR)
@@ -130,6 +134,7 @@ class Pass(Case):
 
     async def test_more_than_64_held_descriptors(self):
         """At most 64 are held per connection; the daemon and others live on."""
+        await self.c.run("true")
         before = self.d.fds()
         raw = await self.d.raw()
         null = os.open("/dev/null", os.O_RDWR)

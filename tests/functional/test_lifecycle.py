@@ -277,7 +277,7 @@ class Idle(Case):
 
         async def calm():
             before = [switches(p) for p in pids]
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.5)
             return before == [switches(p) for p in pids]
         await eventually(calm, 15, "calm after the start")
         before = [switches(p) for p in pids]

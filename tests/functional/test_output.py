@@ -57,7 +57,7 @@ class Read(Case):
     async def test_parameters_are_checked(self):
         job = (await self.c.run("true"))["job"]
         for params, name in (({"fd": 3}, "fd"), ({"fd": 0}, "fd"), ({"fd": 1, "off": -1}, "off"),
-                             ({"fd": 1, "max": 262145}, "max"), ({}, "fd")):
+                             ({"fd": 1, "max": 262145}, "max")):
             error = await self.c.error("output.read", job=job, **params)
             self.assertKind(error, "InvalidParams", -32602, param=name)
         self.assertKind(await self.c.error("output.read", job=99, fd=1), "NoSuchJob", 1001)

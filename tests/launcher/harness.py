@@ -4,10 +4,10 @@ The frame and body formats are written down here a second time, on purpose: a ch
 side alone makes these tests fail.
 """
 import array
+import fcntl
 import os
 import select
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -80,7 +80,6 @@ def body(argv, cwd=None, queue=None, umask=None, nice=None, rlimits=(), stdin=No
 def sealed_memfd(data, seals=0xf):
     fd = os.memfd_create("slot-body", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, data)
-    import fcntl
     fcntl.fcntl(fd, 1033, seals)  # F_ADD_SEALS
     return fd
 
@@ -104,7 +103,7 @@ class Exit:
 
 
 class Launcher:
-    def __init__(self, jobs=None, grace=None, hello=True, limits=None):
+    def __init__(self, jobs=None, grace=None, hello=True):
         binary = os.path.join(os.environ["SLOT_BUILD_DIR"], "slotd-launcher")
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         args = [binary, "--engine-fd", str(theirs.fileno())]
@@ -120,6 +119,7 @@ class Launcher:
         theirs.close()
         self.exits, self.gone, self.signaled, self.welcome = [], [], {}, None
         self.next_job = 1
+        self.status_expected = 0
         if hello:
             self.send(frame(HELLO, b"\0" * 8))
             self.until(lambda: self.welcome, "WELCOME")
@@ -266,8 +266,10 @@ class Launcher:
         assert self.finish(self.sh("exit 9")).what() == ("exited", 9)
 
     def messages(self):
-        self.log.seek(0)
-        return self.log.read().decode("latin-1")
+        if not self.log.closed:
+            self.log.seek(0)
+            self.said = self.log.read().decode("latin-1")
+        return self.said
 
     def close(self):
         """Closes the engine's side; the launcher's exit status."""
@@ -317,7 +319,43 @@ def wait_for(condition, what, seconds=DEADLINE):
         select.select([], [], [], 0.002)
 
 
-def run_tests(tests, only=()):
+tests = []
+
+
+def test(function=None, **options):
+    """Registers a test, which gets a fresh launcher that must leave cleanly afterwards."""
+    if function is None:
+        return lambda f: test(f, **options)
+
+    def run():
+        l = Launcher(**options)
+        try:
+            result = function(l)
+        except BaseException:
+            print(l.messages()[-2000:], end="")
+            try:
+                l.close()
+            except AssertionError:
+                pass
+            raise
+        assert l.close() == l.status_expected
+        return result
+    run.__name__ = function.__name__
+    tests.append(run)
+    return function
+
+
+def plain(function):
+    """Registers a test without a launcher of its own."""
+    tests.append(function)
+    return function
+
+
+def is_root():
+    return os.geteuid() == 0
+
+
+def run_tests(only=()):
     """Runs the functions; (passed, failed, skipped)."""
     passed = failed = skipped = 0
     for test in tests:

@@ -423,8 +423,8 @@ open_stream(void)
 }
 
 #define ITEM(x)                                                                                    \
-	"{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":2,\"n\":1,"              \
-	"\"x\":" #x "}}\n"
+	"{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":2,"                 \
+	"\"n\":1,\"x\":" #x "}}\n"
 
 START_TEST(a_stream_tells_items_gaps_credit_and_its_end)
 {

@@ -130,6 +130,29 @@ START_TEST(places_prefer_the_command_line)
 }
 END_TEST
 
+START_TEST(the_usual_directory_is_made_even_when_named)
+{
+	struct options options = { .launcher = "/l" };
+	struct config config;
+	struct places places;
+	char why[256], socket[PATH_MAX + 32];
+	struct stat st;
+
+	ck_assert_int_eq(config_init(&config), 0);
+	setenv("XDG_RUNTIME_DIR", dir, 1);
+	snprintf(socket, sizeof(socket), "%s/slotd/slotd.sock", dir);
+	options.socket = socket;
+	ck_assert_int_eq(places_find(&places, &options, &config, "/built", why, sizeof(why)), 0);
+	ck_assert_str_eq(places.socket, socket);
+	ck_assert_int_eq(stat(in_dir("slotd"), &st), 0);
+	ck_assert_int_eq(st.st_mode & 0777, 0700);
+	options.socket = in_dir("other/slotd.sock");
+	ck_assert_int_eq(places_find(&places, &options, &config, "/built", why, sizeof(why)), 0);
+	ck_assert_int_ne(access(in_dir("other"), F_OK), 0);
+	config_fini(&config);
+}
+END_TEST
+
 /* ---- lock -------------------------------------------------------------------------------------- */
 
 START_TEST(a_second_lock_says_who_holds_the_first)
@@ -405,6 +428,7 @@ main(void)
 	tcase_add_test(tc, the_runtime_directory_holds_the_user_socket);
 	tcase_add_test(tc, a_long_path_becomes_a_short_address);
 	tcase_add_test(tc, places_prefer_the_command_line);
+	tcase_add_test(tc, the_usual_directory_is_made_even_when_named);
 	tcase_add_test(tc, a_second_lock_says_who_holds_the_first);
 	tcase_add_test(tc, a_lock_file_left_over_blocks_nobody);
 	tcase_add_test(tc, connections_arrive_nonblocking_and_close_on_exec);

@@ -1,0 +1,122 @@
+#ifndef CTL_MAP_H
+#define CTL_MAP_H
+/*
+ * The parts of the verb map: its options (map.c), the stream of jobs (map_flow.c) and the
+ * printing of what they wrote (map_print.c). Here is what they share.
+ */
+#include "ctl/ctl.h"
+#include "ctl/interrupt.h"
+#include "ctl/map_command.h"
+#include "ctl/map_input.h"
+#include "ctl/map_items.h"
+#include "ctl/map_joblog.h"
+#include "ctl/sink.h"
+
+struct event;
+
+enum map_halt_when {
+	MAP_HALT_NEVER,
+	MAP_HALT_SOON, /* start no more; let those that run end */
+	MAP_HALT_NOW,  /* cancel those that run */
+};
+
+struct map_halt {
+	enum map_halt_when when;
+	int64_t fails; /* once so many jobs were not ok */
+};
+
+/* "never", "now,fail=1" or "soon,fail=3". 0, or -1. */
+int map_halt_parse(const char *text, struct map_halt *halt);
+
+/* One byte, or \n, \t, \0, \\, \xHH. 0, or -1. */
+int map_delimiter_parse(const char *text, char *delimiter);
+
+struct map_options {
+	int64_t window; /* 0: the default */
+	bool keep_order, tag_output, progress, dry_run, resume;
+	char delimiter;
+	const char *file, *placeholder, *joblog;
+	struct map_halt halt;
+};
+
+/* What a job wrote, on its way out. */
+enum map_print_step {
+	MAP_PRINT_NEXT,    /* take the next item */
+	MAP_PRINT_OUT,     /* its stdout */
+	MAP_PRINT_ERR,     /* its stderr */
+	MAP_PRINT_DETAILS, /* what its completion doesn't say */
+	MAP_PRINT_DONE,
+};
+
+struct map_printer {
+	struct sink out, err;
+	enum map_print_step step;
+	struct map_item *item;   /* the one in work */
+	int64_t off;             /* of the stream in work, where it is read page by page */
+	int64_t received;        /* bytes of stdout */
+	bool reading;            /* page by page: more than came with the completion */
+	bool line_begins[2];     /* for the tags */
+	struct slot_future *call;
+	json_t *details;         /* the job object */
+};
+
+enum map_halted { MAP_GOES_ON, MAP_STOPS, MAP_CANCELS };
+
+struct map {
+	struct ctl *ctl;
+	struct map_options options;
+	struct map_command command;
+	struct map_input input;
+	struct map_joblog joblog;
+	struct map_items items;
+	struct map_printer printer;
+	struct ctl_interrupt interrupt;
+	struct slot_future *over;
+	struct event *kick;     /* one turn of the flow, soon */
+	struct event *progress; /* NULL: not asked for */
+
+	struct slot_stream *stream;
+	json_t *defaults;       /* of the jobs; taken by map.open */
+	size_t env_bytes;       /* of these, what counts with each argv */
+	int64_t window, with_output;
+	int64_t credit;         /* jobs that may be pushed */
+	int64_t consumed;       /* completions to be credited */
+	int64_t seq;            /* of the last item read */
+	size_t npushes;         /* in flight */
+	size_t ncalls;          /* calls in flight, pushes among them */
+	bool input_over, end_sent, stream_over;
+	bool waited, waiting;   /* for what was cancelled to be gone */
+
+	enum map_halted halted;
+	int64_t halt_seq;       /* the item that halted it; 0: none */
+	int halt_status;
+	int signo;              /* the signal that ends us; 0: none */
+	int failure;            /* an exit status, printed already; 0: none */
+	int64_t nok, nfailed;
+	bool progress_shown;    /* a line stands on the terminal */
+};
+
+/* ---- map_flow.c ---- */
+
+/* Opens the stream. 0, or an exit status, printed. The loop does the rest, until m->over. */
+int map_flow_start(struct map *m);
+/* Something changed: looks what can be done, in the next turn. */
+void map_flow_kick(struct map *m);
+/* Ends it with this exit status, which was explained; nothing more is pushed. */
+void map_flow_fail(struct map *m, int status);
+void map_flow_fini(struct map *m);
+
+/* ---- map_print.c ---- */
+
+/* 0, or -1: out of memory. */
+int map_print_init(struct map *m);
+/* Prints what is there and can be written; m->consumed grows. */
+void map_print(struct map *m);
+/* Nothing waits to be written or read. */
+bool map_print_is_idle(const struct map *m);
+/* The line of --progress, where it is time; and away with it. */
+void map_print_progress(struct map *m);
+void map_print_no_progress(struct map *m);
+void map_print_fini(struct map *m);
+
+#endif

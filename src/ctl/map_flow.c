@@ -1,0 +1,540 @@
+/*
+ * The flow of map: items in as the daemon gives credit, completions out as they are printed.
+ * Every callback only notes what happened; flow() then does what can be done.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "ctl/map.h"
+#include "ctl/outcome.h"
+
+#define FLOW_BATCH_JOBS 256
+/* A line of the protocol has 1 MiB and 65,536 tokens; bytes grow by a third where they are no
+ * text. So much a batch may hold before the last command line is added to it, and that line. */
+#define FLOW_BATCH_BYTES 65536
+#define FLOW_BATCH_WORDS 16384
+#define FLOW_ARGV_BYTES 524288
+#define FLOW_SPEC_BYTES 786432 /* argv and env of one job: what the daemon takes */
+#define FLOW_PUSHES 4          /* in flight; the daemon would hold 16 */
+#define FLOW_CANCEL_IDS 16384
+
+void
+map_flow_kick(struct map *m)
+{
+	if (m->kick != NULL)
+		event_active(m->kick, EV_TIMEOUT, 0);
+}
+
+static void
+stop_input(struct map *m)
+{
+	m->input_over = true;
+}
+
+/* Ends all jobs; those that were pushed and have no id yet, too. */
+static void
+cancel_all(struct map *m)
+{
+	stop_input(m);
+	m->halted = MAP_CANCELS;
+	if (m->stream != NULL && !m->stream_over)
+		slot_stream_cancel(m->stream);
+	map_flow_kick(m);
+}
+
+void
+map_flow_fail(struct map *m, int status)
+{
+	if (m->failure == 0)
+		m->failure = status;
+	cancel_all(m);
+}
+
+/* ---- calls ---- */
+
+/* Sends a call, which counts until `done` says otherwise; false: it could not be sent. */
+static bool
+call(struct map *m, const char *method, json_t *params, slot_future_cb done, void *arg)
+{
+	struct slot_future *f = slot_client_call(m->ctl->client, method, params, NULL);
+	bool sent = f != NULL && slot_future_add_done_callback(f, done, arg) == 0;
+
+	slot_future_unref(f);
+	m->ncalls += sent;
+	return sent;
+}
+
+/* ---- --halt soon ---- */
+
+static void
+on_held(struct slot_future *f, void *arg)
+{
+	struct map *m = arg;
+	void *job = NULL;
+
+	m->ncalls--;
+	if (slot_future_result(f, &job) == 0)
+		slot_future_unref(slot_client_call(m->ctl->client, "job.cancel",
+		    json_pack("{s:[O]}", "jobs", json_object_get(job, "job")), NULL));
+	map_flow_kick(m);
+}
+
+/* A job that still waits is held, which can't be done to one that runs, and then cancelled. */
+static void
+drop_pending(struct map *m, const struct map_item *item)
+{
+	if (item->completion == NULL && item->job != 0)
+		call(m, "job.set",
+		    json_pack("{s:I, s:b}", "job", (json_int_t)item->job, "hold", 1), on_held, m);
+}
+
+static void
+halt_soon(struct map *m)
+{
+	const struct map_item *item;
+
+	stop_input(m);
+	m->halted = MAP_STOPS;
+	TAILQ_FOREACH(item, &m->items.order, in_order)
+		drop_pending(m, item);
+}
+
+static void
+count(struct map *m, int64_t seq, bool ok, int status)
+{
+	if (ok) {
+		m->nok++;
+		return;
+	}
+	m->nfailed++;
+	if (m->options.halt.when == MAP_HALT_NEVER || m->halted != MAP_GOES_ON ||
+	    m->nfailed < m->options.halt.fails)
+		return;
+	m->halt_seq = seq;
+	m->halt_status = status;
+	if (m->options.halt.when == MAP_HALT_NOW)
+		cancel_all(m);
+	else
+		halt_soon(m);
+}
+
+/* ---- pushing ---- */
+
+struct push {
+	struct map *m;
+	size_t n;
+	int64_t seqs[FLOW_BATCH_JOBS];
+};
+
+static void
+give_ids(struct map *m, const struct push *push, const json_t *ids)
+{
+	for (size_t i = 0; i < push->n; i++) {
+		struct map_item *item = map_items_find(&m->items, push->seqs[i]);
+
+		if (item == NULL)
+			continue;
+		item->job = json_integer_value(json_array_get(ids, i));
+		if (m->halted == MAP_STOPS)
+			drop_pending(m, item);
+	}
+}
+
+static void
+on_pushed(struct slot_future *f, void *arg)
+{
+	struct push *push = arg;
+	struct map *m = push->m;
+	void *result = NULL;
+
+	m->npushes--;
+	m->ncalls--;
+	if (slot_future_result(f, &result) == 0)
+		give_ids(m, push, json_object_get(result, "jobs"));
+	else if (m->failure == 0 && m->signo == 0 && m->halted != MAP_CANCELS)
+		map_flow_fail(m, ctl_failure(m->ctl, f));
+	free(push);
+	map_flow_kick(m);
+}
+
+/* One that can't be run at all: said, counted, and done with. */
+static void
+refuse(struct map *m, const char *why)
+{
+	map_print_no_progress(m);
+	ctl_note("item %lld %s", (long long)m->seq, why);
+	count(m, m->seq, false, OUTCOME_EXIT_CANNOT_EXECUTE);
+}
+
+static bool
+add_job(struct map *m, struct push *push, json_t *jobs, const char *text, size_t len,
+    size_t *bytes)
+{
+	size_t size;
+	json_t *argv = map_command_argv(&m->command, text, len, &size);
+
+	if (argv != NULL && (size > FLOW_ARGV_BYTES || size + m->env_bytes > FLOW_SPEC_BYTES)) {
+		json_decref(argv);
+		refuse(m, "makes a command line that is too long");
+		return true;
+	}
+	json_t *job = json_pack("{s:o, s:I}", "argv", argv, "tag", (json_int_t)m->seq);
+
+	if (json_array_append_new(jobs, job) != 0 ||
+	    map_items_add(&m->items, m->seq, text, len) == NULL)
+		return false;
+	push->seqs[push->n++] = m->seq;
+	*bytes += size;
+	return true;
+}
+
+/* Takes one item of the input. False: nothing more can be had now. */
+static bool
+take_item(struct map *m, struct push *push, json_t *jobs, size_t *bytes)
+{
+	const char *text;
+	size_t len;
+	enum map_input_result r = map_input_next(&m->input, &text, &len);
+
+	switch (r) {
+	case MAP_INPUT_WAIT:
+		return false;
+	case MAP_INPUT_END:
+		stop_input(m);
+		return false;
+	case MAP_INPUT_FAILED:
+		map_flow_fail(m, ctl_error("reading %s: %s",
+		    m->options.file != NULL ? m->options.file : "stdin", strerror(errno)));
+		return false;
+	case MAP_INPUT_TOO_LONG:
+	case MAP_INPUT_ITEM:
+		break;
+	}
+	m->seq++;
+	if (map_joblog_has(&m->joblog, m->seq))
+		return true;
+	if (r == MAP_INPUT_TOO_LONG)
+		refuse(m, "is too long for an argument");
+	else if (memchr(text, '\0', len) != NULL)
+		refuse(m, "has a NUL in it");
+	else if (!add_job(m, push, jobs, text, len, bytes))
+		map_flow_fail(m, ctl_error("out of memory"));
+	return true;
+}
+
+/* Fills a batch. */
+static void
+take_items(struct map *m, struct push *push, json_t *jobs)
+{
+	size_t words = map_command_words(&m->command) + 8;
+	size_t bytes = 0;
+
+	while (!m->input_over && push->n < FLOW_BATCH_JOBS && (int64_t)push->n < m->credit &&
+	    bytes < FLOW_BATCH_BYTES && (push->n + 1) * words <= FLOW_BATCH_WORDS + words) {
+		if (!take_item(m, push, jobs, &bytes))
+			break;
+	}
+}
+
+/* One push. False: there was nothing to push. */
+static bool
+push(struct map *m)
+{
+	struct push *push = calloc(1, sizeof(*push));
+	json_t *jobs = json_array();
+
+	if (push == NULL || jobs == NULL) {
+		free(push);
+		json_decref(jobs);
+		map_flow_fail(m, ctl_error("out of memory"));
+		return false;
+	}
+	push->m = m;
+	take_items(m, push, jobs);
+	if (push->n == 0 || m->failure != 0 || m->halted != MAP_GOES_ON) {
+		free(push);
+		json_decref(jobs);
+		return false;
+	}
+	m->credit -= (int64_t)push->n;
+	m->npushes++;
+	if (call(m, "map.push",
+		json_pack("{s:I, s:o}", "stream", (json_int_t)slot_stream_id(m->stream), "jobs",
+		    jobs),
+		on_pushed, push))
+		return true;
+	m->npushes--;
+	free(push);
+	map_flow_fail(m, ctl_error("the daemon can't be told of more jobs"));
+	return false;
+}
+
+static void
+push_all(struct map *m)
+{
+	while (!m->input_over && m->halted == MAP_GOES_ON && m->credit > 0 &&
+	    m->npushes < FLOW_PUSHES && slot_client_writable(m->ctl->client) && push(m))
+		;
+}
+
+/* ---- ending ---- */
+
+static void
+on_ended(struct slot_future *f, void *arg)
+{
+	struct map *m = arg;
+
+	m->ncalls--;
+	if (slot_future_result(f, NULL) != 0 && m->halted != MAP_CANCELS && m->failure == 0)
+		map_flow_fail(m, ctl_failure(m->ctl, f));
+}
+
+/* A push that the daemon holds until there is room must come before the end. */
+static void
+send_end(struct map *m)
+{
+	if (m->end_sent || !m->input_over || m->npushes > 0 || m->halted == MAP_CANCELS)
+		return;
+	m->end_sent = true;
+	if (!call(m, "map.end",
+		json_pack("{s:I}", "stream", (json_int_t)slot_stream_id(m->stream)), on_ended, m))
+		map_flow_fail(m, ctl_error("the daemon can't be told of the end"));
+}
+
+static void
+on_gone(struct slot_future *f, void *arg)
+{
+	struct map *m = arg;
+
+	(void)f;
+	m->ncalls--;
+	m->waiting = false;
+	map_flow_kick(m);
+}
+
+/* What was cancelled may need its grace: the jobs are waited for as `cancel` does. */
+static void
+wait_for_the_cancelled(struct map *m)
+{
+	const struct map_item *item;
+	json_t *ids = json_array();
+
+	m->waited = true;
+	TAILQ_FOREACH(item, &m->items.order, in_order) {
+		if (item->completion == NULL && item->job != 0 &&
+		    json_array_size(ids) < FLOW_CANCEL_IDS)
+			json_array_append_new(ids, json_integer(item->job));
+	}
+	if (json_array_size(ids) == 0 || !slot_client_connected(m->ctl->client)) {
+		json_decref(ids);
+		return;
+	}
+	m->waiting = call(m, "job.cancel", json_pack("{s:o, s:b}", "jobs", ids, "wait", 1),
+	    on_gone, m);
+}
+
+/* The stream is over: what isn't done by now never will be. */
+static void
+drop_unfinished(struct map *m)
+{
+	struct map_item *item, *next;
+
+	for (item = TAILQ_FIRST(&m->items.order); item != NULL; item = next) {
+		next = TAILQ_NEXT(item, in_order);
+		if (item->completion == NULL)
+			map_items_remove(&m->items, item);
+	}
+}
+
+static bool
+is_over(const struct map *m)
+{
+	if (!m->stream_over || m->npushes > 0 || m->waiting)
+		return false;
+	/* Interrupted, nobody waits for a reader of our output. */
+	return m->signo != 0 || (m->items.count == 0 && map_print_is_idle(m));
+}
+
+static void
+flow(struct map *m)
+{
+	if (m->signo == 0)
+		map_print(m);
+	if (m->consumed > 0 && !m->stream_over) {
+		slot_stream_credit(m->stream, (uint64_t)m->consumed);
+		m->consumed = 0;
+	}
+	push_all(m);
+	send_end(m);
+	if (m->stream_over && m->npushes == 0) {
+		if (!m->waited && m->halted == MAP_CANCELS)
+			wait_for_the_cancelled(m);
+		drop_unfinished(m);
+		if (m->signo == 0)
+			map_print(m);
+	}
+	if (is_over(m))
+		slot_future_set_result(m->over, NULL, NULL);
+}
+
+static void
+on_kick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	flow(arg);
+}
+
+/* ---- the stream ---- */
+
+static void
+on_item(struct slot_stream *s, const json_t *object, void *arg)
+{
+	struct map *m = arg;
+	json_int_t seq = json_integer_value(json_object_get(object, "tag"));
+	struct map_item *item = map_items_find(&m->items, seq);
+	bool ok = json_is_true(json_object_get(object, "ok"));
+
+	(void)s;
+	if (item == NULL || item->completion != NULL)
+		return;
+	item->job = json_integer_value(json_object_get(object, "job"));
+	/* The object is this notification's own: a reference keeps it. */
+	map_items_done(&m->items, item, (json_t *)(uintptr_t)object);
+	count(m, seq, ok, ok ? 0 : outcome_exit_status(object));
+	map_flow_kick(m);
+}
+
+static void
+on_credit(struct slot_stream *s, uint64_t n, void *arg)
+{
+	struct map *m = arg;
+
+	(void)s;
+	m->credit += (int64_t)n;
+	map_flow_kick(m);
+}
+
+static void
+on_end(struct slot_stream *s, int code, const json_t *result, const struct slot_rpc_error *error,
+    void *arg)
+{
+	struct map *m = arg;
+
+	(void)s;
+	(void)result;
+	m->stream_over = true;
+	stop_input(m);
+	if (code != 0 && !(code == -SLOT_ECANCELLED && m->halted == MAP_CANCELS) &&
+	    m->failure == 0) {
+		map_print_no_progress(m);
+		m->failure = ctl_rpc_failure(m->ctl, code, error);
+	}
+	map_flow_kick(m);
+}
+
+/* ---- signals, time ---- */
+
+static void
+on_signal(int signo, void *arg)
+{
+	struct map *m = arg;
+	bool again = m->signo != 0;
+
+	m->signo = signo;
+	if (again)
+		slot_future_set_result(m->over, NULL, NULL);
+	else
+		cancel_all(m);
+}
+
+static void
+on_progress(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	map_print_progress(arg);
+}
+
+static void
+on_writable(struct ctl *ctl, void *arg)
+{
+	(void)ctl;
+	map_flow_kick(arg);
+}
+
+/* ---- life ---- */
+
+static int
+start_progress(struct map *m)
+{
+	const struct timeval each = { .tv_sec = 1 };
+
+	if (!m->options.progress)
+		return 0;
+	m->progress = event_new(m->ctl->base, -1, EV_PERSIST, on_progress, m);
+	return m->progress != NULL ? event_add(m->progress, &each) : -1;
+}
+
+int
+map_flow_start(struct map *m)
+{
+	const struct slot_stream_handlers handlers = { .item = on_item, .credit = on_credit,
+		.end = on_end };
+	int code = 0;
+
+	m->over = slot_future_new(m->ctl->loop);
+	m->kick = event_new(m->ctl->base, -1, 0, on_kick, m);
+	if (m->over == NULL || m->kick == NULL || start_progress(m) != 0 ||
+	    map_items_init(&m->items, m->window) != 0 || map_print_init(m) != 0)
+		return ctl_error("out of memory");
+	if (ctl_interrupt_init(&m->interrupt, m->ctl, on_signal, m) != 0)
+		return CTL_EXIT_FAILURE;
+	m->ctl->on_writable = on_writable;
+	m->ctl->handler_arg = m;
+	json_t *params = json_pack("{s:I, s:I, s:I, s:O}", "limit", (json_int_t)m->window, "window",
+	    (json_int_t)m->window, "with_output", (json_int_t)m->with_output, "defaults",
+	    m->defaults);
+
+	m->stream = slot_client_stream(m->ctl->client, "map.open", params, &handlers, m, &code);
+	if (m->stream != NULL)
+		return 0;
+	return code == -SLOT_EINVAL ? ctl_error("the environment is longer than 1 MiB")
+				    : ctl_rpc_failure(m->ctl, code, NULL);
+}
+
+/* The calls in flight fail with the connection; what they would tell is no news any more. */
+static void
+end_calls(struct map *m)
+{
+	m->halted = MAP_CANCELS;
+	m->stream_over = true;
+	m->failure = CTL_EXIT_FAILURE;
+	if (m->ncalls == 0)
+		return;
+	m->ctl->quitting = true;
+	slot_client_free(m->ctl->client);
+	m->ctl->client = NULL;
+	while (m->ncalls > 0 && event_base_loop(m->ctl->base, EVLOOP_NONBLOCK) == 0)
+		;
+}
+
+void
+map_flow_fini(struct map *m)
+{
+	m->ctl->on_writable = NULL;
+	ctl_interrupt_fini(&m->interrupt);
+	if (m->progress != NULL)
+		event_free(m->progress);
+	if (m->kick != NULL)
+		event_free(m->kick);
+	m->progress = m->kick = NULL;
+	slot_stream_free(m->stream);
+	m->stream = NULL;
+	end_calls(m);
+	map_print_fini(m);
+	map_items_fini(&m->items);
+	slot_future_unref(m->over);
+}
