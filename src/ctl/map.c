@@ -22,6 +22,7 @@ enum {
 
 #define MAP_WINDOW_MIN 64     /* the default is at least that */
 #define MAP_WINDOW_MAX 1000000
+#define MAP_OUTPUT_LIMIT (INT64_C(1) << 30)
 #define MAP_WITH_OUTPUT 16384 /* what is longer is read apart: the window's worth is in memory */
 #define MAP_WITH_OUTPUT_JSON 65536
 
@@ -234,7 +235,7 @@ exit_status(const struct map *m)
 		return m->failure;
 	if (m->halt_status != 0)
 		return m->halt_status;
-	return m->nfailed > 0 ? CTL_EXIT_NOT_OK : CTL_EXIT_OK;
+	return m->nfailed > 0 || m->incomplete ? CTL_EXIT_NOT_OK : CTL_EXIT_OK;
 }
 
 static int
@@ -290,8 +291,10 @@ start(struct map *m, const struct ctl_args *args, const struct spec *spec)
 	m->defaults = spec_defaults(spec);
 	if (m->defaults == NULL || ctl_connect(m->ctl) != 0 || open_files(m) != 0)
 		return CTL_EXIT_FAILURE;
-	/* A full daemon makes us slower; it doesn't end us. */
+	/* A full daemon makes us slower; it doesn't end us. What a job writes is to be printed
+	 * whole: it takes as much room as it has bytes, and is among the first to be pruned. */
 	json_object_set_new(m->defaults, "on_full", json_string("wait"));
+	json_object_set_new(m->defaults, "output_limit", json_integer(MAP_OUTPUT_LIMIT));
 	m->env_bytes = env_bytes(m->defaults);
 	m->window = o->window != 0 ? o->window : default_window(m->ctl);
 	m->with_output = m->ctl->json ? MAP_WITH_OUTPUT_JSON : MAP_WITH_OUTPUT;

@@ -93,6 +93,7 @@ struct map {
 	int signo;              /* the signal that ends us; 0: none */
 	int failure;            /* an exit status, printed already; 0: none */
 	int64_t nok, nfailed;
+	bool incomplete;        /* some output could not be had whole */
 	bool progress_shown;    /* a line stands on the terminal */
 };
 

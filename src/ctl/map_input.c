@@ -33,7 +33,7 @@ must_wait(const struct map_input *in)
 {
 	struct pollfd p = { .fd = in->fd, .events = POLLIN };
 
-	return in->waits && !in->nonblocking && poll(&p, 1, 0) == 0;
+	return in->readable != NULL && !in->nonblocking && poll(&p, 1, 0) == 0;
 }
 
 /* One read. MAP_INPUT_ITEM stands for "there is more now". */
@@ -128,7 +128,7 @@ prepare(struct map_input *in, struct event_base *base, const char *file)
 		errno = EISDIR;
 		return -1;
 	}
-	if (base == NULL || S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+	if (base == NULL || !sink_can_wait(in->fd))
 		return 0;
 	if (file == NULL) {
 		int own = sink_reopen(in->fd, O_RDONLY);
@@ -140,11 +140,7 @@ prepare(struct map_input *in, struct event_base *base, const char *file)
 		in->nonblocking = fcntl(in->fd, F_SETFL, O_NONBLOCK) == 0;
 	}
 	in->readable = event_new(base, in->fd, EV_READ, on_readable, in);
-	if (in->readable == NULL)
-		return -1;
-	in->waits = event_add(in->readable, NULL) == 0; /* not so: /dev/null and the like */
-	event_del(in->readable);
-	return 0;
+	return in->readable != NULL ? 0 : -1;
 }
 
 int

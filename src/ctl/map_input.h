@@ -25,14 +25,13 @@ enum map_input_result {
 struct map_input {
 	int fd;
 	bool own;
-	bool waits;    /* a read may have to wait: fd is no file */
 	bool nonblocking;
 	bool at_end;
 	bool skipping; /* inside an item that is too long */
 	char delimiter;
 	char *buffer;
 	size_t start, scanned, end; /* of what was read and not yet given out */
-	struct event *readable;
+	struct event *readable; /* NULL: a read never has to wait, or may */
 	void (*ready)(void *arg);
 	void *arg;
 };

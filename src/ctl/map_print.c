@@ -164,6 +164,22 @@ stream_is_out(struct map_printer *p)
 	p->step = p->step == MAP_PRINT_OUT ? MAP_PRINT_ERR : MAP_PRINT_DETAILS;
 }
 
+/* The daemon keeps a bounded amount: what is missing must not go unnoticed. */
+static void
+tell_missing(struct map *m, int64_t off)
+{
+	const struct map_printer *p = &m->printer;
+	const char *name = p->step == MAP_PRINT_OUT ? "stdout" : "stderr";
+
+	map_print_no_progress(m);
+	if (off > p->off)
+		ctl_note("job %lld: %lld bytes of its %s were not kept", (long long)p->item->job,
+		    (long long)(off - p->off), name);
+	else
+		ctl_note("job %lld: its %s was not kept", (long long)p->item->job, name);
+	m->incomplete = true;
+}
+
 static void
 take_page(struct map *m, const json_t *page)
 {
@@ -172,11 +188,8 @@ take_page(struct map *m, const json_t *page)
 	size_t len = 0;
 	char *data = slot_json_to_bytes(json_object_get(page, "data"), &len);
 
-	if (off > p->off) {
-		map_print_no_progress(m);
-		ctl_note("job %lld: %lld bytes of its %s were not kept", (long long)p->item->job,
-		    (long long)(off - p->off), p->step == MAP_PRINT_OUT ? "stdout" : "stderr");
-	}
+	if (off > p->off || (p->off == 0 && len == 0))
+		tell_missing(m, off);
 	p->off = off + (int64_t)len;
 	print_data(m, data != NULL ? data : "", len);
 	if (len == 0 || json_is_true(json_object_get(page, "eof")))

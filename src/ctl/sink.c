@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,23 +36,18 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 		sink->drained(sink->arg);
 }
 
-/* Some files can't be waited for, and needn't be: they take everything. */
-static struct event *
-watch(struct sink *sink, struct event_base *base)
+bool
+sink_can_wait(int fd)
 {
-	struct event *ev = event_new(base, sink->fd, EV_WRITE, on_writable, sink);
-	struct stat st;
+	struct epoll_event ev = { .events = EPOLLIN };
+	int ep = epoll_create1(EPOLL_CLOEXEC);
 
-	if (ev == NULL)
-		return NULL;
-	bool is_file = fstat(sink->fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode));
+	if (ep < 0)
+		return false;
+	bool can = epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0;
 
-	if (!is_file && event_add(ev, NULL) == 0) {
-		event_del(ev);
-		return ev;
-	}
-	event_free(ev);
-	return NULL;
+	close(ep);
+	return can;
 }
 
 int
@@ -63,9 +59,12 @@ sink_init(struct sink *sink, struct event_base *base, int fd, enum sink_kind kin
 	*sink = (struct sink){ .fd = own >= 0 ? own : fd, .opened = own >= 0,
 		.nonblocking = own >= 0 || kind == SINK_NONBLOCKING, .drained = drained,
 		.arg = arg };
-	sink->writable = watch(sink, base);
+	bool can_wait = sink_can_wait(sink->fd);
+
+	if (can_wait)
+		sink->writable = event_new(base, sink->fd, EV_WRITE, on_writable, sink);
 	sink->buffer = evbuffer_new();
-	if (sink->buffer != NULL)
+	if (sink->buffer != NULL && can_wait == (sink->writable != NULL))
 		return 0;
 	sink_fini(sink);
 	return -1;

@@ -50,4 +50,7 @@ void sink_fini(struct sink *sink);
  * terminal and may be; -1: it can't. `flags`: O_RDONLY or O_WRONLY. */
 int sink_reopen(int fd, int flags);
 
+/* A file that can be waited for: no regular one, nor a device that is always ready. */
+bool sink_can_wait(int fd);
+
 #endif

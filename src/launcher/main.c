@@ -148,13 +148,11 @@ static _Noreturn void die(const char *what)
 static int open_signals(void)
 {
 	static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
-	struct sigaction act, dfl = {.sa_handler = SIG_DFL};
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t set;
 
-	for (int sig = 1; sig <= SIGRTMAX; sig++) {
-		if (sigaction(sig, NULL, &act) == 0 && act.sa_handler == SIG_IGN)
-			sigaction(sig, &dfl, NULL);
-	}
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		sys_ignore_no_more(sig);
 	dfl.sa_flags = SA_NOCLDSTOP;
 	sigaction(SIGCHLD, &dfl, NULL);
 	sigfillset(&set);

@@ -134,6 +134,20 @@ int sys_pidfd_open(pid_t pid)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+void sys_ignore_no_more(int signo)
+{
+	struct { /* as the kernel lays it out; all zero is the default */
+		void (*handler)(int);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} act = {0}, dfl = {0};
+
+	if (syscall(SYS_rt_sigaction, signo, NULL, &act, sizeof(act.mask)) == 0 &&
+	    act.handler == SIG_IGN)
+		syscall(SYS_rt_sigaction, signo, &dfl, NULL, sizeof(dfl.mask));
+}
+
 int sys_pidfd_signal(int pidfd, int signo)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0u) < 0 ? -errno : 0;

@@ -28,6 +28,10 @@ int sys_close_from(int first);
 int sys_pidfd_open(pid_t pid);
 int sys_pidfd_signal(int pidfd, int signo); /* 0 or -errno */
 
+/* Makes an ignored signal the default again: the two that libc keeps for itself too, which its
+ * posix_spawn leaves ignored and its sigaction refuses to touch. Handlers stay. */
+void sys_ignore_no_more(int signo);
+
 /* One read of a directory, as getdents64(2); entries are walked with sys_dir_name. */
 ssize_t sys_read_dir(int fd, void *buf, size_t size);
 /* The name of the entry at *at, which moves on; NULL at the end. */
