@@ -1,6 +1,7 @@
 #!/bin/sh
 # The programs' options and their documents say the same: the sample file and slotd.conf(5) are
-# those that the table makes, slotd(8) has the options of --help, slotctl(1) its verbs and options.
+# those that the table makes, slotd(8) has the options of --help, slotctl(1) is what
+# slotctl's help makes, and no document names a verb that isn't there.
 cd "${SLOT_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 build=${SLOT_BUILD_DIR:-build}
 passed=0 failed=0
@@ -35,20 +36,13 @@ options_in "$tmp/help" >"$tmp/slotd"
 options_in man/slotd.8 >"$tmp/slotd.8"
 result 'options of slotd --help and slotd(8) differ' "$(diff "$tmp/slotd" "$tmp/slotd.8")"
 
-if [ -f man/slotctl.1 ]; then
-	sed 's/\\-/-/g' man/slotctl.1 >"$tmp/slotctl.1"
-	"$build/slotctl" --help >"$tmp/verbs"
-	for verb in $(awk '/^  [a-z]+/ { print $1 }' "$tmp/verbs"); do
-		grep -q "^\.SS.*\\b$verb\\b" "$tmp/slotctl.1" || echo "$verb"
-	done >"$tmp/missing"
-	result 'verbs that slotctl(1) lacks' "$(cat "$tmp/missing")"
-	for verb in $(awk '/^  [a-z]+/ { print $1 }' "$tmp/verbs"); do
-		"$build/slotctl" "$verb" --help
-	done >"$tmp/helps"
-	options_in "$tmp/helps" "$tmp/verbs" >"$tmp/options"
-	options_in man/slotctl.1 >"$tmp/documented"
-	result 'options of slotctl and slotctl(1) differ' "$(diff "$tmp/options" "$tmp/documented")"
-fi
+python3 man/slotctl.py "$build" >"$tmp/slotctl.1"
+result 'man/slotctl.1 differs from what man/slotctl.py makes' "$(diff -u man/slotctl.1 "$tmp/slotctl.1")"
+# The verbs of the README's tour and of the documents exist.
+"$build/slotctl" --help | awk -F '  +' '/^  [a-z]/ { gsub(", ", "\n", $2); print $2 }' >"$tmp/verbs"
+wrong=$(grep -ohE '(^|[`$] ?|\| )slotctl [a-z]+' README.md docs/*.md 2>/dev/null | awk '{ print $NF }' |
+	sort -u | grep -vxFf "$tmp/verbs")
+result 'documents name verbs that slotctl lacks' "$wrong"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

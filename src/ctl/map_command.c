@@ -40,10 +40,28 @@ map_command_words(const struct map_command *c)
 	return c->shell ? 3 : (size_t)c->nwords + c->append;
 }
 
+/* The shell takes it as it is. */
+static bool
+is_plain(const char *item, size_t len)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "%+,-./:=@_";
+
+	for (size_t i = 0; i < len; i++) {
+		if (item[i] == '\0' || strchr(plain, item[i]) == NULL)
+			return false;
+	}
+	return len > 0;
+}
+
 /* The item as one word of the shell. */
 static void
 write_quoted(FILE *out, const char *item, size_t len)
 {
+	if (is_plain(item, len)) {
+		fwrite(item, 1, len, out);
+		return;
+	}
 	putc('\'', out);
 	for (size_t i = 0; i < len; i++) {
 		if (item[i] == '\'')

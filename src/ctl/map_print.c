@@ -176,7 +176,8 @@ tell_missing(struct map *m, int64_t off)
 		ctl_note("job %lld: %lld bytes of its %s were not kept", (long long)p->item->job,
 		    (long long)(off - p->off), name);
 	else
-		ctl_note("job %lld: its %s was not kept", (long long)p->item->job, name);
+		ctl_note("job %lld: %s its %s was not kept", (long long)p->item->job,
+		    off > 0 ? "the rest of" : "all of", name);
 	m->incomplete = true;
 }
 
@@ -197,6 +198,22 @@ take_page(struct map *m, const json_t *page)
 	free(data);
 }
 
+/* The job is gone from the history, or the daemon from us (which the stream tells). */
+static void
+take_refusal(struct map *m, const struct slot_future *f)
+{
+	struct map_printer *p = &m->printer;
+
+	if (p->step == MAP_PRINT_DETAILS) {
+		p->step = MAP_PRINT_DONE;
+		return;
+	}
+	if (slot_rpc_error(f) != NULL)
+		tell_missing(m, p->off);
+	m->incomplete = true;
+	stream_is_out(p);
+}
+
 static void
 on_answer(struct slot_future *f, void *arg)
 {
@@ -204,18 +221,13 @@ on_answer(struct slot_future *f, void *arg)
 	struct map_printer *p = &m->printer;
 	void *result = NULL;
 
-	if (slot_future_result(f, &result) == 0) {
-		if (p->step == MAP_PRINT_DETAILS) {
-			p->details = json_incref(result);
-			p->step = MAP_PRINT_DONE;
-		} else {
-			take_page(m, result);
-		}
-	} else {
-		/* Gone from the history, or the daemon is. */
-		if (m->failure == 0 && m->signo == 0)
-			map_flow_fail(m, ctl_failure(m->ctl, f));
+	if (slot_future_result(f, &result) != 0) {
+		take_refusal(m, f);
+	} else if (p->step == MAP_PRINT_DETAILS) {
+		p->details = json_incref(result);
 		p->step = MAP_PRINT_DONE;
+	} else {
+		take_page(m, result);
 	}
 	slot_future_unref(p->call);
 	p->call = NULL;
@@ -335,7 +347,8 @@ log_item(struct map *m)
 		if (c.outcome == SLOT_OUTCOME_SIGNALED)
 			entry.exit_value = 0;
 		else if (c.outcome == SLOT_OUTCOME_SPAWN_FAILED)
-			entry.exit_value = outcome_exit_status(p->details);
+			entry.exit_value = outcome_exit_status(p->details != NULL ? p->details
+				: p->item->completion);
 		if (map_joblog_add(&m->joblog, &entry) != 0 && m->failure == 0)
 			map_flow_fail(m, ctl_error("%s: %s", m->options.joblog, strerror(errno)));
 	}
@@ -349,7 +362,7 @@ finish_item(struct map *m)
 	bool is_cancelled = is_outcome(p->item, "cancelled");
 
 	/* What was cancelled because of --halt is no news, and a resumed map does it again. */
-	if (m->joblog.fd >= 0 && p->details != NULL && !is_cancelled)
+	if (m->joblog.fd >= 0 && !is_cancelled)
 		log_item(m);
 	if (!(is_cancelled && m->halted != MAP_GOES_ON)) {
 		map_print_no_progress(m);

@@ -68,9 +68,8 @@ print_man_head(FILE *out)
 	      "Durations are written 300ms, 5s, 2m, 1h, 7d or as plain seconds, sizes 64KiB, 16MiB,\n"
 	      "1GiB or as plain bytes.\n"
 	      ".PP\n"
-	      "SIGHUP and\n"
-	      ".B slotctl reload\n"
-	      "read the files again. What is marked so below takes effect only with the next start.\n"
+	      "SIGHUP and the method admin.reload read the files again. What is marked so below\n"
+	      "takes effect only with the next start.\n"
 	      ".SH OPTIONS\n",
 	    out);
 }

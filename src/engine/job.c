@@ -48,6 +48,7 @@ on_future_destroy(struct slot_future *f)
 		idtab_remove(shells, job->row->id);
 	ties_free(job->ties);
 	run_free(job->active);
+	row_unpin(job->engine->store, job->row);
 	row_unref(job->engine->store, job->row);
 	free(job);
 }
@@ -209,6 +210,7 @@ job_new(struct engine *e, const struct job_new *in)
 	if (e->store->ops->add(e->store, row) < 0)
 		goto fail_ties;
 	e->store->next_id++;
+	row_pin(row);
 	job->live = true;
 	TAILQ_INSERT_TAIL(&e->by_phase[ROW_PENDING], job, entry);
 	count(e, job, ROW_PENDING, 1);
@@ -253,6 +255,7 @@ job_from_row(struct engine *e, struct row *row)
 	}
 	job->engine = e;
 	job->row = row_ref(row);
+	row_pin(row);
 	slot_action_init(&job->action, e->executor, &job_action_ops, &job_future_ops, 1, 0);
 	job->published = true;
 	if (row->run->ok)

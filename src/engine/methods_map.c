@@ -9,10 +9,10 @@
 
 #include <stdlib.h>
 
-struct map_item { /* a job of the map that is done, or was sent and not consumed */
+struct map_item { /* a job of the map that was not consumed yet; it keeps its row in history */
 	TAILQ_ENTRY(map_item) entry;
 	struct map *map;
-	struct job *job;   /* counted; NULL once sent */
+	struct job *job;   /* counted */
 	uint64_t position; /* sent: the end of its item in the session's output */
 };
 TAILQ_HEAD(map_items, map_item);
@@ -22,9 +22,8 @@ struct map {
 	struct job_ties_list jobs; /* not done yet */
 	struct map_items open;     /* pushed and not done: their callbacks are out */
 	struct map_items ready;    /* done, to be sent */
-	struct map_items sent;     /* without window: not yet in the kernel */
+	struct map_items sent;     /* without window: not yet in the kernel; with: not credited */
 	int64_t credit;            /* pushes the client may make */
-	int64_t unconsumed;        /* with window: items sent and not credited */
 	bool ended;
 	struct msg_map_result result;
 };
@@ -45,17 +44,21 @@ cancel_jobs(struct map *m, enum msg_reason reason)
 }
 
 static void
+item_free(struct map_item *it)
+{
+	slot_future_remove_done_callback(&it->job->action.future, on_job_done, it);
+	job_unref(it->job);
+	free(it);
+}
+
+static void
 items_free(struct map_items *items)
 {
 	struct map_item *it;
 
 	while ((it = TAILQ_FIRST(items)) != NULL) {
 		TAILQ_REMOVE(items, it, entry);
-		if (it->job != NULL) {
-			slot_future_remove_done_callback(&it->job->action.future, on_job_done, it);
-			job_unref(it->job);
-		}
-		free(it);
+		item_free(it);
 	}
 }
 
@@ -91,15 +94,26 @@ give_credit(struct map *m, int64_t n)
 }
 
 static void
+consumed(struct map *m)
+{
+	struct map_item *it = TAILQ_FIRST(&m->sent);
+
+	TAILQ_REMOVE(&m->sent, it, entry);
+	item_free(it);
+}
+
+/* Without a window, what the kernel has taken counts as consumed. */
+static void
 map_delivered(struct request *req)
 {
 	struct map *m = req->state;
 	struct map_item *it;
 	int64_t n = 0;
 
+	if (req->window >= 0)
+		return;
 	while ((it = TAILQ_FIRST(&m->sent)) != NULL && it->position <= req->session->written) {
-		TAILQ_REMOVE(&m->sent, it, entry);
-		free(it);
+		consumed(m);
 		n++;
 	}
 	give_credit(m, n);
@@ -109,10 +123,11 @@ static void
 map_credit(struct request *req, int64_t n)
 {
 	struct map *m = req->state;
-	int64_t consumed = n < m->unconsumed ? n : m->unconsumed;
+	int64_t done = 0;
 
-	m->unconsumed -= consumed;
-	give_credit(m, consumed);
+	for (; done < n && !TAILQ_EMPTY(&m->sent); done++)
+		consumed(m);
+	give_credit(m, done);
 	request_add_window(req, n);
 }
 
@@ -159,15 +174,8 @@ map_pump(struct request *req)
 		}
 		TAILQ_REMOVE(&m->ready, it, entry);
 		count_result(m, it->job->row->run);
-		job_unref(it->job);
-		it->job = NULL;
-		if (req->window < 0) {
-			it->position = req->session->appended;
-			TAILQ_INSERT_TAIL(&m->sent, it, entry);
-		} else {
-			m->unconsumed++;
-			free(it);
-		}
+		it->position = req->session->appended;
+		TAILQ_INSERT_TAIL(&m->sent, it, entry);
 	}
 	if (m->ended && TAILQ_EMPTY(&m->open) && TAILQ_EMPTY(&m->ready)) {
 		struct msg_map_result result = m->result;

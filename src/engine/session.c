@@ -108,7 +108,7 @@ make_events(struct session *s)
 	if (s->out == NULL)
 		return false;
 	if (base == NULL)
-		return true; /* fed by hand */
+		return true; /* session_feed, session_take */
 	s->read_event = event_new(base, s->fd, EV_READ | EV_PERSIST, on_read, s);
 	s->write_event = event_new(base, s->fd, EV_WRITE, on_write, s);
 	if (s->read_event == NULL || s->write_event == NULL || event_add(s->read_event, NULL) < 0)
@@ -379,12 +379,24 @@ too_many_fds(struct session *s, int fd)
 	    (unsigned)s->uid, s->nfds);
 }
 
-/* Descriptors of one recvmsg: they belong to the request that holds the last byte of it. */
+/* A descriptor that came with the byte at `position` belongs to the request that holds it. */
 static void
-keep_fds(struct session *s, const struct msghdr *msg, uint64_t last)
+keep_fd(struct session *s, int fd, uint64_t position)
 {
 	struct engine *e = s->engine;
 
+	if (s->nfds == SESSION_FDS_MAX || e->nfds_held >= SESSION_FDS_TOTAL_MAX) {
+		too_many_fds(s, fd);
+		return;
+	}
+	s->fds[s->nfds++] = (struct session_fd){ fd, position };
+	e->nfds_held++;
+}
+
+/* Descriptors of one recvmsg, whose last byte is at `last`. */
+static void
+keep_fds(struct session *s, const struct msghdr *msg, uint64_t last)
+{
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL;
 	    c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)msg, c)) {
 		size_t n;
@@ -396,12 +408,7 @@ keep_fds(struct session *s, const struct msghdr *msg, uint64_t last)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (s->nfds == SESSION_FDS_MAX || e->nfds_held >= SESSION_FDS_TOTAL_MAX) {
-				too_many_fds(s, fd);
-				continue;
-			}
-			s->fds[s->nfds++] = (struct session_fd){ fd, last };
-			e->nfds_held++;
+			keep_fd(s, fd, last);
 		}
 	}
 }
@@ -556,6 +563,34 @@ receive(struct session *s, char *buf)
 	return n;
 }
 
+/* The peer's next bytes, or (0) the end of them; false: nothing more is to be read now. */
+static bool
+take_in(struct session *s, const void *bytes, size_t len)
+{
+	if (len == 0) {
+		end_of_input(s);
+		return false;
+	}
+	s->engine->stats.bytes_in += len;
+	if (frame_reader_feed(&s->in, bytes, len) < 0) {
+		session_close(s, "out of memory");
+		return false;
+	}
+	process(s);
+	return true;
+}
+
+void
+session_feed(struct session *s, const void *bytes, size_t len, const int *fds, unsigned nfds)
+{
+	session_ref(s);
+	for (unsigned i = 0; i < nfds; i++)
+		keep_fd(s, fds[i], frame_reader_position(&s->in) + (len > 0 ? len - 1 : 0));
+	if (!s->closed)
+		take_in(s, bytes, len);
+	session_unref(s);
+}
+
 static void
 on_read(evutil_socket_t fd, short what, void *arg)
 {
@@ -576,17 +611,7 @@ on_read(evutil_socket_t fd, short what, void *arg)
 			session_close(s, "read error");
 			break;
 		}
-		if (n == 0) {
-			end_of_input(s);
-			break;
-		}
-		s->engine->stats.bytes_in += (uint64_t)n;
-		if (frame_reader_feed(&s->in, buf, (size_t)n) < 0) {
-			session_close(s, "out of memory");
-			break;
-		}
-		process(s);
-		if ((size_t)n < READ_SIZE)
+		if (!take_in(s, buf, (size_t)n) || (size_t)n < READ_SIZE)
 			break;
 	}
 	session_unref(s);
@@ -632,18 +657,37 @@ on_stall(struct slot_timer *timer)
 	session_close(s, "no write progress");
 }
 
+static void
+count_written(struct session *s, size_t n)
+{
+	s->written += n;
+	s->engine->stats.bytes_out += n;
+	watch_stall(s);
+}
+
+/* As write(2); on a manual loop the socket is always full. */
+static int
+write_released(struct session *s)
+{
+	if (s->write_event == NULL) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return evbuffer_write_atmost(s->out, s->fd, (ev_ssize_t)(s->released - s->written));
+}
+
 /* Writes what was released; false: the session is gone. */
 static bool
 flush(struct session *s)
 {
 	while (s->written < s->released) {
-		int n = evbuffer_write_atmost(s->out, s->fd,
-		    (ev_ssize_t)(s->released - s->written));
+		int n = write_released(s);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
-			event_add(s->write_event, NULL);
+			if (s->write_event != NULL)
+				event_add(s->write_event, NULL);
 			if (!slot_timer_armed(&s->stall))
 				watch_stall(s);
 			return true;
@@ -652,9 +696,7 @@ flush(struct session *s)
 			session_close(s, "write error");
 			return false;
 		}
-		s->written += (uint64_t)n;
-		s->engine->stats.bytes_out += (uint64_t)n;
-		watch_stall(s);
+		count_written(s, (size_t)n);
 	}
 	return true;
 }
@@ -683,6 +725,21 @@ on_write(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	push_out(arg);
+}
+
+size_t
+session_take(struct session *s, void *buf, size_t max)
+{
+	size_t n = s->closed ? 0 : (size_t)(s->released - s->written);
+
+	if (n > max)
+		n = max;
+	if (n == 0)
+		return 0;
+	evbuffer_remove(s->out, buf, n);
+	count_written(s, n);
+	push_out(s);
+	return n;
 }
 
 void

@@ -93,4 +93,11 @@ void session_request_gone(struct session *s);
 /* Gives it what an earlier connection of the same uid held. True: there was one. */
 bool session_take_over(struct session *s, const char *token);
 
+/* ---- on a manual loop, which watches no descriptors: a test is the peer ---- */
+
+/* The peer sent bytes, with descriptors (taken) on the last of them; no bytes: its input ended. */
+void session_feed(struct session *s, const void *bytes, size_t len, const int *fds, unsigned nfds);
+/* The peer reads what may leave, up to max bytes; returns how many. */
+size_t session_take(struct session *s, void *buf, size_t max);
+
 #endif

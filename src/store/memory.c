@@ -55,11 +55,20 @@ memory_change(struct store *s, struct row *row, enum store_change what)
 	return 0;
 }
 
+/* Takes a done row off the books: from here on it counts towards no bound. */
 static void
-drop(struct memory *m, struct row *row)
+discount(struct memory *m, const struct row *row)
 {
 	m->store.ndone--;
 	m->store.output_bytes -= output_of(row);
+}
+
+static void
+drop(struct memory *m, struct row *row)
+{
+	if (!row->passed)
+		discount(m, row);
+	row->passed = false;
 	idtab_remove(&m->by_seq, row->run->seq);
 	idtab_remove(&m->by_id, row->id);
 	if (m->store.hooks.on_removed != NULL)
@@ -71,6 +80,13 @@ static void
 memory_forget(struct store *s, struct row *row)
 {
 	drop(memory_of(s), row);
+}
+
+static void
+memory_unpinned(struct store *s, struct row *row)
+{
+	if (row->passed)
+		drop(memory_of(s), row);
 }
 
 static void
@@ -132,12 +148,17 @@ memory_prune(struct store *s, int64_t now_us)
 	uint64_t seq;
 
 	for (int i = 0; i < PRUNE_SLICE; i++) {
-		struct row *row = idtab_next(&m->by_seq, 0, &seq);
+		struct row *row = idtab_next(&m->by_seq, m->oldest_seq, &seq);
 
 		if (row == NULL || !over(s, row, now_us))
 			return false;
 		m->oldest_seq = seq + 1;
-		drop(m, row);
+		if (row->pins == 0) {
+			drop(m, row);
+			continue;
+		}
+		row->passed = true;
+		discount(m, row);
 	}
 	return true;
 }
@@ -170,6 +191,7 @@ static const struct store_ops memory_ops = {
 	.prev = memory_prev,
 	.next_done = memory_next_done,
 	.oldest_seq = memory_oldest_seq,
+	.unpinned = memory_unpinned,
 	.prune = memory_prune,
 };
 

@@ -38,6 +38,19 @@ row_unref(struct store *s, struct row *row)
 	free(row);
 }
 
+void
+row_pin(struct row *row)
+{
+	row->pins++;
+}
+
+void
+row_unpin(struct store *s, struct row *row)
+{
+	if (--row->pins == 0)
+		s->ops->unpinned(s, row);
+}
+
 struct row_run *
 row_run(struct row *row)
 {

@@ -98,6 +98,8 @@ struct row {
 	int16_t priority;         /* changes while pending */
 	uint8_t phase;            /* enum row_phase */
 	uint8_t hold;             /* job.set {hold} */
+	bool passed;              /* due to be pruned, but pinned */
+	uint32_t pins;            /* what names it and needs it found by id: store_pin */
 };
 
 #endif

@@ -57,6 +57,8 @@ struct store_ops {
 	/* The smallest seq s such that every completion from s on is still held; what is older was
 	 * pruned. (Forgotten rows are holes, not the end of history.) */
 	uint64_t (*oldest_seq)(struct store *s);
+	/* The last pin of a row went: if it is overdue it leaves history now. */
+	void (*unpinned)(struct store *s, struct row *row);
 	/* Prunes a slice of history towards the bounds; true: there is more to do. */
 	bool (*prune)(struct store *s, int64_t now_us);
 };
@@ -96,6 +98,9 @@ struct store *store_memory_new(const struct store_bounds *bounds, const struct s
 struct row *row_new(struct spec *spec, struct env_blob *env);
 struct row *row_ref(struct row *row);
 void row_unref(struct store *s, struct row *row);
+/* A pinned row is passed over by pruning (forget takes it all the same). */
+void row_pin(struct row *row);
+void row_unpin(struct store *s, struct row *row);
 /* Its run part, allocated on first use. NULL: out of memory. */
 struct row_run *row_run(struct row *row);
 

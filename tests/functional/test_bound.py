@@ -56,12 +56,13 @@ class Bound(Case):
         self.assertLessEqual(len(messages), 2)
 
     async def test_a_connection_that_says_nothing_and_goes(self):
+        await self.c.run("true")
+        before = self.d.fds()
         for _ in range(50):
             raw = await self.d.raw()
             raw.close()
-        before = self.d.fds()
         self.assertTrue((await self.c.run("true"))["ok"])
-        await eventually(lambda: self.d.fds() <= before, 10)
+        await eventually(lambda: self.d.fds() <= before, 10, "connections closed")
 
     async def test_a_bound_job_that_is_done_stays_in_history(self):
         other = await self.d.connect()

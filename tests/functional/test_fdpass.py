@@ -189,6 +189,20 @@ class Pass(Case):
         self.assertEqual(ours.recv(100), b"there and back\n")
         ours.close()
 
+    async def test_a_terminal_becomes_the_jobs_controlling_one(self):
+        master, slave = os.openpty()
+        job = await self.submit_fds(
+            [slave], stdin={"fd": 0}, stdout={"fd": 0}, tty=True,
+            argv=["sh", "-c", "echo through >/dev/tty; test -t 0 && test -t 1 && exit 5"])
+        self.assertEqual((await self.c.finish(job))["exit_code"], 5)
+        self.assertEqual(os.read(master, 100), b"through\r\n")
+        os.close(slave)
+        os.close(master)
+
+    async def test_tty_without_a_descriptor_is_refused(self):
+        error = await self.c.error("job.submit", argv=["true"], tty=True, lifetime="bound")
+        self.assertKind(error, "InvalidParams", -32602, param="tty")
+
     async def test_a_bad_fd_value(self):
         for value in (-1, "0", 1.5, None, 64, 10**9):
             error = await self.c.error("job.submit", argv=["true"], stdin={"fd": value},

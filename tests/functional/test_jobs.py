@@ -101,6 +101,12 @@ class Submit(Case):
         self.assertEqual((await waiting)["exit_code"], 4)
         self.assertEqual((await self.c.call("job.result", job=job))["exit_code"], 4)
 
+    async def test_result_with_output(self):
+        job = await self.c.submit("sh", "-c", "echo out; echo err >&2")
+        done = await self.c.call("job.result", job=job, wait_ms=20000, with_output=100)
+        self.assertEqual((done["stdout"], done["stderr"]), ("out\n", "err\n"))
+        self.assertNotIn("stdout", await self.c.call("job.result", job=job))
+
     async def test_tag_comes_back_verbatim(self):
         tags = [None, True, 0, -1, 2**53 - 1, -(2**53 - 1), 0.5, 1e-7, "", "é\u2028\U0001f600\x7f",
                 "quote\" back\\ \n\t", [], {}, [[1, [2, [3]]]], {"z": 1, "a": {"b": None}}]
@@ -566,6 +572,19 @@ class Listing(Case):
                 break
         self.assertEqual(sorted(seen), jobs)
         self.assertEqual(len(set(seen)), 53)
+
+    async def test_list_order(self):
+        jobs = [await self.c.submit("true") for _ in range(5)]
+        for order, want in (("asc", jobs), ("desc", jobs[::-1])):
+            seen, cursor = [], None
+            while True:
+                more = {} if cursor is None else {"cursor": cursor}
+                page = await self.c.call("job.list", order=order, limit=2, **more)
+                seen += [j["job"] for j in page["jobs"]]
+                cursor = page["next"]
+                if cursor is None:
+                    break
+            self.assertEqual(seen, want, order)
 
     async def test_list_limit_is_at_most_500(self):
         error = await self.c.error("job.list", limit=501)

@@ -106,12 +106,18 @@ def umask_rlimits_and_nice_are_set(l):
     assert out.split() == ["0022", "/"], out
 
 
-@test
-def jobs_get_the_file_limit_that_the_launcher_was_given(l):
-    out, _ = l.output("ulimit -Sn; ulimit -Hn")
+@plain
+def jobs_get_the_file_limit_that_the_launcher_was_given():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    show = lambda v: "unlimited" if v == resource.RLIM_INFINITY else str(v)
-    assert out.split() == [show(soft), show(hard)], out
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        l = Launcher()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    out, _ = l.output("ulimit -Sn")
+    assert out.split() == ["200"], out
+    assert resource.prlimit(l.proc.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    assert l.close() == 0
 
 
 @test

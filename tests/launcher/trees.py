@@ -53,6 +53,19 @@ def a_tree_that_ignores_term_is_killed_after_the_grace(l):
 
 
 @test
+def a_scrubbed_process_that_was_seen_at_term_is_killed_after_the_grace(l):
+    with open(l.path("helper"), "w") as f:
+        f.write("#!/bin/sh\ntrap '' TERM\necho $$ > $1\nexec /bin/sleep 1000\n")
+    os.chmod(l.path("helper"), 0o755)
+    job = l.sh("setsid env -i {0}/helper {0}/pid & wait; exit 0".format(l.dir))
+    pid = int(l.until_file("pid"))
+    l.cancel(job, 200)
+    assert l.exit_of(job).what() == ("signaled", signal.SIGTERM)
+    l.until_gone(job, seconds=5)
+    assert not alive(pid) and l.children() == []
+
+
+@test
 def the_exit_is_told_at_once_and_what_is_left_is_ended(l):
     start = time.monotonic()
     job = l.sh("sleep 60 & echo $! > %s; exit 3" % l.path("pid"))
@@ -73,6 +86,15 @@ def leftovers_that_left_session_and_group_are_ended_too(l):
     pids = [int(l.until_file(n)) for n in ("plain", "session", "daemon", "orphan")]
     assert l.finish(job, seconds=5).what() == ("exited", 0)
     assert not [p for p in pids if alive(p)]
+
+
+@test
+def orphans_in_the_middle_of_an_exec_are_found(l):
+    for _ in range(15):
+        jobs = [l.sh("(setsid sleep 1000 &) ; exit 1") for _ in range(20)]
+        for job in jobs:
+            assert l.finish(job).what() == ("exited", 1)
+        assert l.children() == [], [open("/proc/%d/cmdline" % p).read() for p in l.children()]
 
 
 @test
