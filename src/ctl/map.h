@@ -1,8 +1,8 @@
 #ifndef CTL_MAP_H
 #define CTL_MAP_H
 /*
- * The parts of the verb map: its options (map.c), the stream of jobs (map_flow.c) and the
- * printing of what they wrote (map_print.c). Here is what they share.
+ * The parts of the verb map: its options (map.c), the stream of jobs (map_flow.c), the way in
+ * (map_push.c) and the printing of what they wrote (map_print.c). Here is what they share.
  */
 #include "ctl/ctl.h"
 #include "ctl/interrupt.h"
@@ -105,7 +105,21 @@ int map_flow_start(struct map *m);
 void map_flow_kick(struct map *m);
 /* Ends it with this exit status, which was explained; nothing more is pushed. */
 void map_flow_fail(struct map *m, int status);
+/* No more is read. */
+void map_flow_stop_input(struct map *m);
+/* An item is over; --halt looks at it. `status`: what its failure would exit with. */
+void map_flow_count(struct map *m, int64_t seq, bool ok, int status);
+/* After --halt soon: a job that still waits is not to start. */
+void map_flow_drop_pending(struct map *m, const struct map_item *item);
+/* A call; it counts in m->ncalls until `done` takes it off. False: it could not be sent. */
+bool map_flow_call(struct map *m, const char *method, json_t *params, slot_future_cb done,
+    void *arg);
 void map_flow_fini(struct map *m);
+
+/* ---- map_push.c ---- */
+
+/* Pushes what there is, as far as the credit goes. */
+void map_push(struct map *m);
 
 /* ---- map_print.c ---- */
 

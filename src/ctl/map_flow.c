@@ -1,23 +1,13 @@
 /*
- * The flow of map: items in as the daemon gives credit, completions out as they are printed.
- * Every callback only notes what happened; flow() then does what can be done.
+ * The flow of map: jobs in as the daemon gives credit (map_push.c), completions out as they are
+ * printed (map_print.c), and how it ends. Every callback only notes what happened; flow() then
+ * does what can be done.
  */
-#include <errno.h>
-#include <string.h>
-
 #include <event2/event.h>
 
 #include "ctl/map.h"
 #include "ctl/outcome.h"
 
-#define FLOW_BATCH_JOBS 256
-/* A line of the protocol has 1 MiB and 65,536 tokens; bytes grow by a third where they are no
- * text. So much a batch may hold before the last command line is added to it, and that line. */
-#define FLOW_BATCH_BYTES 65536
-#define FLOW_BATCH_WORDS 16384
-#define FLOW_ARGV_BYTES 524288
-#define FLOW_SPEC_BYTES 786432 /* argv and env of one job: what the daemon takes */
-#define FLOW_PUSHES 4          /* in flight; the daemon would hold 16 */
 #define FLOW_CANCEL_IDS 16384
 
 void
@@ -27,8 +17,8 @@ map_flow_kick(struct map *m)
 		event_active(m->kick, EV_TIMEOUT, 0);
 }
 
-static void
-stop_input(struct map *m)
+void
+map_flow_stop_input(struct map *m)
 {
 	m->input_over = true;
 }
@@ -37,7 +27,7 @@ stop_input(struct map *m)
 static void
 cancel_all(struct map *m)
 {
-	stop_input(m);
+	map_flow_stop_input(m);
 	m->halted = MAP_CANCELS;
 	if (m->stream != NULL && !m->stream_over)
 		slot_stream_cancel(m->stream);
@@ -54,9 +44,8 @@ map_flow_fail(struct map *m, int status)
 
 /* ---- calls ---- */
 
-/* Sends a call, which counts until `done` says otherwise; false: it could not be sent. */
-static bool
-call(struct map *m, const char *method, json_t *params, slot_future_cb done, void *arg)
+bool
+map_flow_call(struct map *m, const char *method, json_t *params, slot_future_cb done, void *arg)
 {
 	struct slot_future *f = slot_client_call(m->ctl->client, method, params, NULL);
 	bool sent = f != NULL && slot_future_add_done_callback(f, done, arg) == 0;
@@ -81,12 +70,12 @@ on_held(struct slot_future *f, void *arg)
 	map_flow_kick(m);
 }
 
-/* A job that still waits is held, which can't be done to one that runs, and then cancelled. */
-static void
-drop_pending(struct map *m, const struct map_item *item)
+/* It is held, which can't be done to one that runs, and then cancelled. */
+void
+map_flow_drop_pending(struct map *m, const struct map_item *item)
 {
 	if (item->completion == NULL && item->job != 0)
-		call(m, "job.set",
+		map_flow_call(m, "job.set",
 		    json_pack("{s:I, s:b}", "job", (json_int_t)item->job, "hold", 1), on_held, m);
 }
 
@@ -95,14 +84,14 @@ halt_soon(struct map *m)
 {
 	const struct map_item *item;
 
-	stop_input(m);
+	map_flow_stop_input(m);
 	m->halted = MAP_STOPS;
 	TAILQ_FOREACH(item, &m->items.order, in_order)
-		drop_pending(m, item);
+		map_flow_drop_pending(m, item);
 }
 
-static void
-count(struct map *m, int64_t seq, bool ok, int status)
+void
+map_flow_count(struct map *m, int64_t seq, bool ok, int status)
 {
 	if (ok) {
 		m->nok++;
@@ -120,165 +109,6 @@ count(struct map *m, int64_t seq, bool ok, int status)
 		halt_soon(m);
 }
 
-/* ---- pushing ---- */
-
-struct push {
-	struct map *m;
-	size_t n;
-	int64_t seqs[FLOW_BATCH_JOBS];
-};
-
-static void
-give_ids(struct map *m, const struct push *push, const json_t *ids)
-{
-	for (size_t i = 0; i < push->n; i++) {
-		struct map_item *item = map_items_find(&m->items, push->seqs[i]);
-
-		if (item == NULL)
-			continue;
-		item->job = json_integer_value(json_array_get(ids, i));
-		if (m->halted == MAP_STOPS)
-			drop_pending(m, item);
-	}
-}
-
-static void
-on_pushed(struct slot_future *f, void *arg)
-{
-	struct push *push = arg;
-	struct map *m = push->m;
-	void *result = NULL;
-
-	m->npushes--;
-	m->ncalls--;
-	if (slot_future_result(f, &result) == 0)
-		give_ids(m, push, json_object_get(result, "jobs"));
-	else if (m->failure == 0 && m->signo == 0 && m->halted != MAP_CANCELS)
-		map_flow_fail(m, ctl_failure(m->ctl, f));
-	free(push);
-	map_flow_kick(m);
-}
-
-/* One that can't be run at all: said, counted, and done with. */
-static void
-refuse(struct map *m, const char *why)
-{
-	map_print_no_progress(m);
-	ctl_note("item %lld %s", (long long)m->seq, why);
-	count(m, m->seq, false, OUTCOME_EXIT_CANNOT_EXECUTE);
-}
-
-static bool
-add_job(struct map *m, struct push *push, json_t *jobs, const char *text, size_t len,
-    size_t *bytes)
-{
-	size_t size;
-	json_t *argv = map_command_argv(&m->command, text, len, &size);
-
-	if (argv != NULL && (size > FLOW_ARGV_BYTES || size + m->env_bytes > FLOW_SPEC_BYTES)) {
-		json_decref(argv);
-		refuse(m, "makes a command line that is too long");
-		return true;
-	}
-	json_t *job = json_pack("{s:o, s:I}", "argv", argv, "tag", (json_int_t)m->seq);
-
-	if (json_array_append_new(jobs, job) != 0 ||
-	    map_items_add(&m->items, m->seq, text, len) == NULL)
-		return false;
-	push->seqs[push->n++] = m->seq;
-	*bytes += size;
-	return true;
-}
-
-/* Takes one item of the input. False: nothing more can be had now. */
-static bool
-take_item(struct map *m, struct push *push, json_t *jobs, size_t *bytes)
-{
-	const char *text;
-	size_t len;
-	enum map_input_result r = map_input_next(&m->input, &text, &len);
-
-	switch (r) {
-	case MAP_INPUT_WAIT:
-		return false;
-	case MAP_INPUT_END:
-		stop_input(m);
-		return false;
-	case MAP_INPUT_FAILED:
-		map_flow_fail(m, ctl_error("reading %s: %s",
-		    m->options.file != NULL ? m->options.file : "stdin", strerror(errno)));
-		return false;
-	case MAP_INPUT_TOO_LONG:
-	case MAP_INPUT_ITEM:
-		break;
-	}
-	m->seq++;
-	if (map_joblog_has(&m->joblog, m->seq))
-		return true;
-	if (r == MAP_INPUT_TOO_LONG)
-		refuse(m, "is too long for an argument");
-	else if (memchr(text, '\0', len) != NULL)
-		refuse(m, "has a NUL in it");
-	else if (!add_job(m, push, jobs, text, len, bytes))
-		map_flow_fail(m, ctl_error("out of memory"));
-	return true;
-}
-
-/* Fills a batch. */
-static void
-take_items(struct map *m, struct push *push, json_t *jobs)
-{
-	size_t words = map_command_words(&m->command) + 8;
-	size_t bytes = 0;
-
-	while (!m->input_over && push->n < FLOW_BATCH_JOBS && (int64_t)push->n < m->credit &&
-	    bytes < FLOW_BATCH_BYTES && (push->n + 1) * words <= FLOW_BATCH_WORDS + words) {
-		if (!take_item(m, push, jobs, &bytes))
-			break;
-	}
-}
-
-/* One push. False: there was nothing to push. */
-static bool
-push(struct map *m)
-{
-	struct push *push = calloc(1, sizeof(*push));
-	json_t *jobs = json_array();
-
-	if (push == NULL || jobs == NULL) {
-		free(push);
-		json_decref(jobs);
-		map_flow_fail(m, ctl_error("out of memory"));
-		return false;
-	}
-	push->m = m;
-	take_items(m, push, jobs);
-	if (push->n == 0 || m->failure != 0 || m->halted != MAP_GOES_ON) {
-		free(push);
-		json_decref(jobs);
-		return false;
-	}
-	m->credit -= (int64_t)push->n;
-	m->npushes++;
-	if (call(m, "map.push",
-		json_pack("{s:I, s:o}", "stream", (json_int_t)slot_stream_id(m->stream), "jobs",
-		    jobs),
-		on_pushed, push))
-		return true;
-	m->npushes--;
-	free(push);
-	map_flow_fail(m, ctl_error("the daemon can't be told of more jobs"));
-	return false;
-}
-
-static void
-push_all(struct map *m)
-{
-	while (!m->input_over && m->halted == MAP_GOES_ON && m->credit > 0 &&
-	    m->npushes < FLOW_PUSHES && slot_client_writable(m->ctl->client) && push(m))
-		;
-}
-
 /* ---- ending ---- */
 
 static void
@@ -291,14 +121,16 @@ on_ended(struct slot_future *f, void *arg)
 		map_flow_fail(m, ctl_failure(m->ctl, f));
 }
 
-/* A push that the daemon holds until there is room must come before the end. */
+/* Not before everything is printed: as long as the map is open the daemon keeps the output of
+ * what wasn't consumed, whatever its history's bounds. */
 static void
 send_end(struct map *m)
 {
-	if (m->end_sent || !m->input_over || m->npushes > 0 || m->halted == MAP_CANCELS)
+	if (m->end_sent || !m->input_over || m->npushes > 0 || m->items.count > 0 ||
+	    m->halted == MAP_CANCELS || m->stream_over)
 		return;
 	m->end_sent = true;
-	if (!call(m, "map.end",
+	if (!map_flow_call(m, "map.end",
 		json_pack("{s:I}", "stream", (json_int_t)slot_stream_id(m->stream)), on_ended, m))
 		map_flow_fail(m, ctl_error("the daemon can't be told of the end"));
 }
@@ -331,7 +163,7 @@ wait_for_the_cancelled(struct map *m)
 		json_decref(ids);
 		return;
 	}
-	m->waiting = call(m, "job.cancel", json_pack("{s:o, s:b}", "jobs", ids, "wait", 1),
+	m->waiting = map_flow_call(m, "job.cancel", json_pack("{s:o, s:b}", "jobs", ids, "wait", 1),
 	    on_gone, m);
 }
 
@@ -366,7 +198,7 @@ flow(struct map *m)
 		slot_stream_credit(m->stream, (uint64_t)m->consumed);
 		m->consumed = 0;
 	}
-	push_all(m);
+	map_push(m);
 	send_end(m);
 	if (m->stream_over && m->npushes == 0) {
 		if (!m->waited && m->halted == MAP_CANCELS)
@@ -403,7 +235,7 @@ on_item(struct slot_stream *s, const json_t *object, void *arg)
 	item->job = json_integer_value(json_object_get(object, "job"));
 	/* The object is this notification's own: a reference keeps it. */
 	map_items_done(&m->items, item, (json_t *)(uintptr_t)object);
-	count(m, seq, ok, ok ? 0 : outcome_exit_status(object));
+	map_flow_count(m, seq, ok, ok ? 0 : outcome_exit_status(object));
 	map_flow_kick(m);
 }
 
@@ -426,7 +258,7 @@ on_end(struct slot_stream *s, int code, const json_t *result, const struct slot_
 	(void)s;
 	(void)result;
 	m->stream_over = true;
-	stop_input(m);
+	map_flow_stop_input(m);
 	if (code != 0 && !(code == -SLOT_ECANCELLED && m->halted == MAP_CANCELS) &&
 	    m->failure == 0) {
 		map_print_no_progress(m);

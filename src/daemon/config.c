@@ -87,7 +87,8 @@ store_default(const struct config_option *option, void *base)
 
 	if (option->type == CONFIG_TEXT)
 		return store_text(option, base, option->initial);
-	return config_value_parse(option, option->initial, field_of(option, base), why, sizeof(why));
+	return config_value_parse(
+	    option, option->initial, field_of(option, base), why, sizeof(why));
 }
 
 int
@@ -175,11 +176,11 @@ report_unknown(const char *section, const char *key, const char *origin,
 		snprintf(list + used, sizeof(keys) - used, "%s%s", used > 0 ? ", " : "", name);
 	}
 	if (keys[0] != '\0')
-		config_report_add(report, "%s: [%s] %s: unknown key; the section has %s", origin, section,
-		    key, keys);
+		config_report_add(report, "%s: [%s] %s: unknown key; the section has %s", origin,
+		    section, key, keys);
 	else
-		config_report_add(report, "%s: [%s] %s: unknown section; there are %s", origin, section, key,
-		    sections);
+		config_report_add(report, "%s: [%s] %s: unknown section; there are %s", origin,
+		    section, key, sections);
 }
 
 /* The struct that holds the option's field: the config or one of its queues. */
@@ -192,8 +193,8 @@ base_of(struct config *config, const struct config_option *option, const char *s
 	if (!is_queue_option(option))
 		return config;
 	if (!queue_name_ok(section + 6)) {
-		config_report_add(report, "%s: [%s]: a queue's name has 1 to %d printable bytes", origin,
-		    section, CONFIG_QUEUE_NAME_MAX);
+		config_report_add(report, "%s: [%s]: a queue's name has 1 to %d printable bytes",
+		    origin, section, CONFIG_QUEUE_NAME_MAX);
 		return NULL;
 	}
 	if (config->nqueues >= CONFIG_QUEUES_MAX) {
@@ -205,6 +206,19 @@ base_of(struct config *config, const struct config_option *option, const char *s
 	if (base == NULL)
 		config_report_add(report, "%s: out of memory", origin);
 	return base;
+}
+
+/* Text has no number, only a length to keep to. */
+static int
+parse_value(const struct config_option *option, const char *text, int64_t *number, char *why,
+    size_t why_size)
+{
+	if (option->type != CONFIG_TEXT)
+		return config_value_parse(option, text, number, why, why_size);
+	if (strlen(text) <= (size_t)option->max)
+		return 0;
+	config_value_accepts(option, why, why_size);
+	return -1;
 }
 
 void
@@ -220,12 +234,9 @@ config_set(struct config *config, const char *section, const char *key, const ch
 		report_unknown(section, key, origin, report);
 		return;
 	}
-	if (option->type == CONFIG_TEXT ? strlen(value) > (size_t)option->max
-	                                : config_value_parse(option, value, &number, why, sizeof(why)) != 0) {
-		if (option->type == CONFIG_TEXT)
-			config_value_accepts(option, why, sizeof(why));
-		config_report_add(report, "%s: [%s] %s = %s: accepted is %s", origin, section, key, value,
-		    why);
+	if (parse_value(option, value, &number, why, sizeof(why)) != 0) {
+		config_report_add(
+		    report, "%s: [%s] %s = %s: accepted is %s", origin, section, key, value, why);
 		return;
 	}
 	base = base_of(config, option, section, origin, report);
@@ -246,14 +257,16 @@ config_set_assignment(struct config *config, const char *assignment, const char 
 	char *dot;
 
 	if (equals == NULL || (size_t)(equals - assignment) >= sizeof(name)) {
-		config_report_add(report, "%s %s: accepted is SECTION.KEY=VALUE", origin, assignment);
+		config_report_add(
+		    report, "%s %s: accepted is SECTION.KEY=VALUE", origin, assignment);
 		return;
 	}
 	memcpy(name, assignment, (size_t)(equals - assignment));
 	name[equals - assignment] = '\0';
 	dot = strrchr(name, '.');
 	if (dot == NULL) {
-		config_report_add(report, "%s %s: accepted is SECTION.KEY=VALUE", origin, assignment);
+		config_report_add(
+		    report, "%s %s: accepted is SECTION.KEY=VALUE", origin, assignment);
 		return;
 	}
 	*dot = '\0';

@@ -48,8 +48,8 @@ line_ok(struct file_reader *r, const char *text, size_t room)
 		close = strchr(text, ']');
 		if (close != NULL && close - text - 1 <= SECTION_MAX)
 			return true;
-		config_report_add(r->report, "%s:%d: a section is [NAME] of up to %d bytes", r->path,
-		    r->line_number, SECTION_MAX);
+		config_report_add(r->report, "%s:%d: a section is [NAME] of up to %d bytes",
+		    r->path, r->line_number, SECTION_MAX);
 		return false;
 	}
 	if (strpbrk(text, "=:") != NULL)
@@ -92,8 +92,8 @@ first_time(struct file_reader *r, const char *section, const char *key)
 	snprintf(name, sizeof(name), "[%s] %s", section, key);
 	for (size_t i = 0; i < r->nseen; i++) {
 		if (strcmp(r->seen[i].name, name) == 0) {
-			config_report_add(r->report, "%s:%d: %s: stands in line %d already", r->path,
-			    r->line_number, name, r->seen[i].line);
+			config_report_add(r->report, "%s:%d: %s: stands in line %d already",
+			    r->path, r->line_number, name, r->seen[i].line);
 			return false;
 		}
 	}

@@ -20,13 +20,15 @@ config_print_sample(FILE *out)
 	const char *section = "";
 	char accepts[256];
 
-	fputs("# slotd.conf: settings of slotd. Every line that is commented out shows the default.\n"
-	      "# `slotd --check-config` tells what is wrong; SIGHUP takes over what can change.\n",
+	fputs(
+	    "# slotd.conf: settings of slotd. Every line that is commented out shows the default.\n"
+	    "# `slotd --check-config` tells what is wrong; SIGHUP takes over what can change.\n",
 	    out);
 	for (const struct config_option *o = config_options(); o->section != NULL; o++) {
 		if (strcmp(section, o->section) != 0) {
 			section = o->section;
-			fprintf(out, "\n%s[%s]\n", section_name(o) == section ? "" : "#", section_name(o));
+			fprintf(out, "\n%s[%s]\n", section_name(o) == section ? "" : "#",
+			    section_name(o));
 		}
 		config_value_accepts(o, accepts, sizeof(accepts));
 		fprintf(out, "\n# %s\n# Accepted: %s%s.\n#%s = %s\n", o->help, accepts,
@@ -54,23 +56,24 @@ print_roff(const char *text, FILE *out)
 static void
 print_man_head(FILE *out)
 {
-	fputs(".\\\" Made from the table of options: slotd \\-\\-print\\-config\\-man\n"
-	      ".TH SLOTD.CONF 5 \"\" \"slotd\"\n"
-	      ".SH NAME\n"
-	      "slotd.conf \\- settings of slotd\n"
-	      ".SH DESCRIPTION\n"
-	      "An INI file: sections in brackets, then lines of KEY = VALUE. A line that starts with #\n"
-	      "or ; is a comment. An unknown key, a bad value and a key that stands twice in one file\n"
-	      "are errors;\n"
-	      ".B slotd \\-\\-check\\-config\n"
-	      "tells all of them, or prints the settings in force.\n"
-	      ".PP\n"
-	      "Durations are written 300ms, 5s, 2m, 1h, 7d or as plain seconds, sizes 64KiB, 16MiB,\n"
-	      "1GiB or as plain bytes.\n"
-	      ".PP\n"
-	      "SIGHUP and the method admin.reload read the files again. What is marked so below\n"
-	      "takes effect only with the next start.\n"
-	      ".SH OPTIONS\n",
+	fputs(
+	    ".\\\" Made from the table of options: slotd \\-\\-print\\-config\\-man\n"
+	    ".TH SLOTD.CONF 5 \"\" \"slotd\"\n"
+	    ".SH NAME\n"
+	    "slotd.conf \\- settings of slotd\n"
+	    ".SH DESCRIPTION\n"
+	    "An INI file: sections in brackets, then lines of KEY = VALUE. A line starting with\n"
+	    "# or ; is a comment. An unknown key, a bad value and a key that stands twice in one\n"
+	    "file are errors;\n"
+	    ".B slotd \\-\\-check\\-config\n"
+	    "tells all of them, or prints the settings in force.\n"
+	    ".PP\n"
+	    "Durations are written 300ms, 5s, 2m, 1h, 7d or as plain seconds, sizes 64KiB, 16MiB,\n"
+	    "1GiB or as plain bytes.\n"
+	    ".PP\n"
+	    "SIGHUP and the method admin.reload read the files again. What is marked so below\n"
+	    "takes effect only with the next start.\n"
+	    ".SH OPTIONS\n",
 	    out);
 }
 
@@ -109,9 +112,9 @@ config_print_man(FILE *out)
 	}
 	fputs(".SH FILES\n"
 	      "Read in this order, each later key wins: /usr/lib/slotd/slotd.conf,\n"
-	      "/usr/lib/slotd/slotd.conf.d/*.conf, then slotd.conf and slotd.conf.d/*.conf in /etc/slotd\n"
-	      "(system) or $XDG_CONFIG_HOME/slotd, by default ~/.config/slotd (user). The command line\n"
-	      "comes last.\n"
+	      "/usr/lib/slotd/slotd.conf.d/*.conf, then slotd.conf and slotd.conf.d/*.conf in\n"
+	      "/etc/slotd (system) or $XDG_CONFIG_HOME/slotd, by default ~/.config/slotd (user).\n"
+	      "The command line comes last.\n"
 	      ".SH SEE ALSO\n"
 	      ".BR slotd (8),\n"
 	      ".BR slotctl (1)\n",

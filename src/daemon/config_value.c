@@ -17,7 +17,8 @@ struct unit {
 
 /* Largest first: formatting takes the first that divides. The last is what a bare number means. */
 static const struct unit duration_units[] = {
-	{ "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 }, { "", 1000 },
+	{ "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 },
+	{ "", 1000 },
 	{ NULL, 0 },
 };
 static const struct unit size_units[] = {
@@ -191,7 +192,8 @@ accepts_words(const struct config_option *option, char *buf, size_t size)
 
 	buf[0] = '\0';
 	for (int i = 0; option->words[i] != NULL && used < size; i++) {
-		int n = snprintf(buf + used, size - used, "%s%s", i == 0 ? "" : ", ", option->words[i]);
+		int n =
+		    snprintf(buf + used, size - used, "%s%s", i == 0 ? "" : ", ", option->words[i]);
 		used += n > 0 ? (size_t)n : 0;
 	}
 }

@@ -37,14 +37,15 @@ struct daemon {
 	struct slot_loop *loop;
 	struct engine *engine;
 	struct listener *listener;
-	struct rlimit files; /* RLIMIT_NOFILE as we were started: the launcher and jobs get that */
+	int64_t relaunched_us; /* when a launcher was last started again; 0: never */
+	struct rlimit files;   /* RLIMIT_NOFILE as we were started: the launcher and jobs get that */
 	struct event *signals[3];
 	struct event *idle_timer;
 	struct event *relaunch_timer;
 	struct event *watchdog_timer;
 };
 
-/* ---- leaving ----------------------------------------------------------------------------------- */
+/* ---- leaving -------------------------------------------------------------------------------- */
 
 static void
 on_shut_down(void *arg)
@@ -93,7 +94,7 @@ on_removed(void *arg)
 	leave(arg, "socket-removed");
 }
 
-/* ---- idle exit --------------------------------------------------------------------------------- */
+/* ---- idle exit ------------------------------------------------------------------------------ */
 
 static void
 on_idle_timer(evutil_socket_t fd, short what, void *arg)
@@ -119,7 +120,7 @@ on_idle(void *arg, bool idle)
 		event_del(d->idle_timer);
 }
 
-/* ---- configuration ----------------------------------------------------------------------------- */
+/* ---- configuration -------------------------------------------------------------------------- */
 
 static struct engine_limits
 limits_of(const struct config *c, enum options_scope scope)
@@ -179,7 +180,7 @@ on_reload(void *arg, const char **error)
 	return reload_run(&d->reload, error);
 }
 
-/* ---- the launcher ------------------------------------------------------------------------------ */
+/* ---- the launcher --------------------------------------------------------------------------- */
 
 static void
 limit_files(rlim_t soft, rlim_t hard)
@@ -204,7 +205,8 @@ start_launcher(struct daemon *d)
 	int error = 0;
 
 	limit_files(d->files.rlim_cur, d->files.rlim_max);
-	launch = launch_start(d->base, &options, &engine_launch_handlers, d->engine, &error, &where);
+	launch =
+	    launch_start(d->base, &options, &engine_launch_handlers, d->engine, &error, &where);
 	limit_files(d->files.rlim_max, d->files.rlim_max);
 	if (launch == NULL) {
 		slot_log(d->logger, SLOT_LOG_ERROR, "launcher not started path=%s step=%s error=%s",
@@ -216,26 +218,41 @@ start_launcher(struct daemon *d)
 	return 0;
 }
 
-/* The launcher died and its jobs with it. Another one is started, though never in a fast loop. */
 static void
-on_lost(void *arg)
+relaunch(struct daemon *d)
 {
-	struct daemon *d = arg;
 	struct timeval pause = { .tv_sec = RELAUNCH_PAUSE_S };
 
-	if (d->state == DAEMON_RUNNING)
+	if (d->state != DAEMON_RUNNING)
+		return;
+	d->relaunched_us = slot_loop_now_us(d->loop);
+	if (start_launcher(d) != 0)
 		event_add(d->relaunch_timer, &pause);
 }
 
 static void
 on_relaunch_timer(evutil_socket_t fd, short what, void *arg)
 {
-	struct daemon *d = arg;
-
 	(void)fd;
 	(void)what;
-	if (d->state == DAEMON_RUNNING && start_launcher(d) != 0)
-		on_lost(d);
+	relaunch(arg);
+}
+
+/*
+ * The launcher died and its jobs with it. The next one is started at once, unless that was done
+ * a moment ago: one that can't live is not tried again and again.
+ */
+static void
+on_lost(void *arg)
+{
+	struct daemon *d = arg;
+	struct timeval pause = { .tv_sec = RELAUNCH_PAUSE_S };
+	int64_t age_us = slot_loop_now_us(d->loop) - d->relaunched_us;
+
+	if (d->relaunched_us != 0 && age_us < RELAUNCH_PAUSE_S * INT64_C(1000000))
+		event_add(d->relaunch_timer, &pause);
+	else
+		relaunch(d);
 }
 
 static void
@@ -247,7 +264,7 @@ on_watchdog_timer(evutil_socket_t fd, short what, void *arg)
 	notify_alive();
 }
 
-/* ---- starting ---------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------- */
 
 static int
 failed(struct daemon *d, const char *what, const char *detail, int error)
@@ -283,8 +300,8 @@ take_lock(struct daemon *d)
 		return 0;
 	if (r != -EWOULDBLOCK)
 		return failed(d, "can't be locked", d->places.lock, -r);
-	slot_log(d->logger, SLOT_LOG_ERROR, "%s: held by another slotd, process %d", d->places.socket,
-	    (int)holder);
+	slot_log(d->logger, SLOT_LOG_ERROR, "%s: held by another slotd, process %d",
+	    d->places.socket, (int)holder);
 	return -1;
 }
 
@@ -392,15 +409,16 @@ start(struct daemon *d)
 		return failed(d, "is not open", "--ready-fd", 0);
 	fd = listener_inherit();
 	if (fd == -EINVAL)
-		return failed(d, "accepted is one listening AF_UNIX stream socket", "LISTEN_FDS", 0);
+		return failed(
+		    d, "accepted is one listening AF_UNIX stream socket", "LISTEN_FDS", 0);
 	if (places_find(&d->places, o, d->setup->config, d->setup->launcher, why, sizeof(why)) != 0)
 		return failed(d, "no place for the socket", why, 0);
 	if (fd >= 0) /* who may listen there is the service manager's business */
 		listener_name(fd, d->places.socket, sizeof(d->places.socket));
 	else if (take_lock(d) != 0)
 		return -1;
-	if (make_loop(d) != 0 || make_events(d) != 0 || make_engine(d) != 0 || start_launcher(d) != 0 ||
-	    make_listener(d, fd) != 0)
+	if (make_loop(d) != 0 || make_events(d) != 0 || make_engine(d) != 0 ||
+	    start_launcher(d) != 0 || make_listener(d, fd) != 0)
 		return -1;
 	d->state = DAEMON_RUNNING;
 	on_idle(d, engine_idle(d->engine));

@@ -35,7 +35,7 @@ struct listener {
 	struct event *watch_event;
 };
 
-/* ---- binding ---------------------------------------------------------------------------------- */
+/* ---- binding -------------------------------------------------------------------------------- */
 
 /* 0: nothing there, or nobody listens and it was removed. */
 static int
@@ -100,7 +100,7 @@ out:
 	return r != 0 ? r : fd;
 }
 
-/* ---- a socket passed by the service manager ---------------------------------------------------- */
+/* ---- a socket passed by the service manager ------------------------------------------------- */
 
 static bool
 is_listening_stream(int fd)
@@ -147,7 +147,7 @@ listener_name(int fd, char *buf, size_t size)
 		snprintf(buf, size, "%s", sa.sun_path);
 }
 
-/* ---- accepting --------------------------------------------------------------------------------- */
+/* ---- accepting ------------------------------------------------------------------------------ */
 
 static void
 pause_accepting(struct listener *l, int error)
@@ -191,12 +191,13 @@ on_accept(evutil_socket_t fd, short what, void *arg)
 			return;
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
-		pause_accepting(l, errno); /* EMFILE, ENFILE, ENOBUFS, ENOMEM: no use in trying now */
+		/* EMFILE, ENFILE, ENOBUFS, ENOMEM: no use in trying now. */
+		pause_accepting(l, errno);
 		return;
 	}
 }
 
-/* ---- being removed ----------------------------------------------------------------------------- */
+/* ---- being removed -------------------------------------------------------------------------- */
 
 static bool
 still_ours(const struct listener *l)
@@ -230,7 +231,8 @@ watch(struct listener *l, struct event_base *base)
 {
 	l->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	if (l->watch_fd < 0 ||
-	    inotify_add_watch(l->watch_fd, l->path, IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
+	    inotify_add_watch(
+	        l->watch_fd, l->path, IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
 		slot_log(l->logger, SLOT_LOG_WARN, "socket not watched path=%s error=%s", l->path,
 		    strerror(errno));
 		return;

@@ -19,8 +19,8 @@ still_there(int fd, const char *path)
 {
 	struct stat opened, named;
 
-	return fstat(fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_ino == named.st_ino &&
-	    opened.st_dev == named.st_dev;
+	return fstat(fd, &opened) == 0 && stat(path, &named) == 0 &&
+	    opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
 
 static pid_t

@@ -43,9 +43,12 @@ static const struct option_row rows[] = {
 	{ OPTION_SOCKET, "--socket", "PATH", "listen there" },
 	{ OPTION_STATE_DIR, "--state-dir", "DIR", "keep state there" },
 	{ OPTION_MAX_RUNNING, "--max-running", "N", "slots: how many jobs run at once" },
-	{ OPTION_READY_FD, "--ready-fd", "N", "write READY=1 to descriptor N once clients can connect" },
-	{ OPTION_ON_DEMAND, "--on-demand", NULL, "leave when idle for 10 minutes, or as idle_exit says" },
-	{ OPTION_CHECK_CONFIG, "--check-config", NULL, "say what is wrong with the settings, or print them" },
+	{ OPTION_READY_FD, "--ready-fd", "N",
+	    "write READY=1 to descriptor N once clients can connect" },
+	{ OPTION_ON_DEMAND, "--on-demand", NULL,
+	    "leave when idle for 10 minutes, or as idle_exit says" },
+	{ OPTION_CHECK_CONFIG, "--check-config", NULL,
+	    "say what is wrong with the settings, or print them" },
 	{ OPTION_CHECK_STATE, "--check-state", NULL, "say what the state directory holds" },
 	{ OPTION_VERSION, "--version", NULL, "print the version" },
 	{ OPTION_HELP, "--help", NULL, "print this" },
@@ -136,7 +139,8 @@ apply(struct options *options, enum option_id id, const char *value)
 }
 
 int
-options_parse(struct options *options, int argc, const char *const *argv, char *why, size_t why_size)
+options_parse(
+    struct options *options, int argc, const char *const *argv, char *why, size_t why_size)
 {
 	memset(options, 0, sizeof(*options));
 	options->ready_fd = -1;
@@ -161,10 +165,12 @@ options_parse(struct options *options, int argc, const char *const *argv, char *
 			return -1;
 		}
 		if (apply(options, row->id, value) != 0) {
-			snprintf(why, why_size, "%s %s: accepted is %s", row->name, value, row->arg);
+			snprintf(
+			    why, why_size, "%s %s: accepted is %s", row->name, value, row->arg);
 			return -1;
 		}
-		if (options->action == OPTIONS_ACTION_HELP || options->action == OPTIONS_ACTION_VERSION)
+		if (options->action == OPTIONS_ACTION_HELP ||
+		    options->action == OPTIONS_ACTION_VERSION)
 			return 0;
 	}
 	return 0;
@@ -176,7 +182,8 @@ options_print_help(FILE *out)
 	char left[64];
 
 	fputs("Usage: slotd [OPTION]...\n"
-	      "Runs commands for its clients, so many at a time. Stays in the foreground and logs to\n"
+	      "Runs commands for its clients, so many at a time. Stays in the foreground and logs "
+	      "to\n"
 	      "standard error.\n\n",
 	    out);
 	for (size_t i = 0; i < NROWS; i++) {
@@ -189,7 +196,7 @@ options_print_help(FILE *out)
 	fputs("\nSLOTD_SOCKET names the socket where --socket doesn't. See slotd.conf(5).\n", out);
 }
 
-/* ---- the settings ------------------------------------------------------------------------------ */
+/* ---- the settings --------------------------------------------------------------------------- */
 
 /* The administrator's directory, or the user's. */
 static void

@@ -38,7 +38,8 @@ struct options { /* strings are borrowed from argv */
 };
 
 /* 0, or -1 with one line in `why` (what is wrong with the command line). */
-int options_parse(struct options *options, int argc, const char *const *argv, char *why, size_t why_size);
+int options_parse(
+    struct options *options, int argc, const char *const *argv, char *why, size_t why_size);
 
 void options_print_help(FILE *out);
 

@@ -54,7 +54,8 @@ make_directory(const char *socket, enum options_scope scope, char *why, size_t w
 static int
 prepare_usual(char *socket, enum options_scope scope, char *why, size_t why_size)
 {
-	enum slot_paths_scope where = scope == OPTIONS_SCOPE_SYSTEM ? SLOT_PATHS_SYSTEM : SLOT_PATHS_USER;
+	enum slot_paths_scope where =
+	    scope == OPTIONS_SCOPE_SYSTEM ? SLOT_PATHS_SYSTEM : SLOT_PATHS_USER;
 
 	if (slot_paths_usual_socket(where, socket, PLACES_MAX) == 0) {
 		if (make_directory(socket, scope, why, why_size) != 0)

@@ -38,8 +38,9 @@ on_change(const struct config_change *change, void *arg)
 	struct reload *r = arg;
 
 	if (!change->applied) {
-		slot_log(r->logger, SLOT_LOG_WARN, "setting needs a restart name=%s value=%s wanted=%s",
-		    change->name, change->from, change->to);
+		slot_log(r->logger, SLOT_LOG_WARN,
+		    "setting needs a restart name=%s value=%s wanted=%s", change->name,
+		    change->from, change->to);
 		return;
 	}
 	slot_log(r->logger, SLOT_LOG_INFO, "setting changed name=%s from=%s to=%s", change->name,

@@ -33,6 +33,7 @@ struct engine {
 
 	struct store *store;
 	struct launch *launch; /* NULL once it is lost */
+	uint32_t ceiling;      /* what it was told last */
 	struct capture_pool *captures;
 	struct env_blob *default_env;
 	char instance[24]; /* the store's, as text */

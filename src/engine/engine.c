@@ -32,12 +32,27 @@ engine_touch(struct engine *e)
 	slot_loop_call_at_turn_end(e->loop, &e->turn_end);
 }
 
+/* The launcher's own bound. A lowered limit doesn't take back what has its slots already. */
+static void
+set_ceiling(struct engine *e)
+{
+	uint32_t slots = slot_executor_running(e->executor);
+
+	if (slots < e->limits.max_running)
+		slots = e->limits.max_running;
+	if (e->launch == NULL || slots == e->ceiling)
+		return;
+	e->ceiling = slots;
+	e->launch->ops->ceiling(e->launch, slots);
+}
+
 static void
 on_turn_end(struct slot_call *call)
 {
 	struct engine *e = slot_container_of(call, struct engine, turn_end);
 
 	e->stats.turns++;
+	set_ceiling(e);
 	batch_commit(e);
 	methods_job_launched(e);
 	if (e->launch != NULL)
@@ -49,8 +64,23 @@ on_turn_end(struct slot_call *call)
 static void
 prune_later(struct engine *e, int64_t in_us)
 {
-	if (!slot_timer_armed(&e->prune))
-		slot_loop_timer_set(e->loop, &e->prune, slot_loop_now_us(e->loop) + in_us);
+	int64_t due_us = slot_loop_now_us(e->loop) + in_us;
+
+	if (!slot_timer_armed(&e->prune) || e->prune.due_us > due_us)
+		slot_loop_timer_set(e->loop, &e->prune, due_us);
+}
+
+/* The oldest job in history will have had its time some day, whatever else happens. */
+static void
+prune_when_old(struct engine *e)
+{
+	const struct row *oldest = e->store->ops->next_done(e->store, 0);
+	int64_t in_us;
+
+	if (oldest == NULL || e->store->bounds.age_us == 0)
+		return;
+	in_us = oldest->run->finished_us + e->store->bounds.age_us - slot_loop_wall_us(e->loop);
+	prune_later(e, in_us > PRUNE_INTERVAL_US ? in_us : PRUNE_INTERVAL_US);
 }
 
 static void
@@ -60,15 +90,22 @@ on_prune(struct slot_timer *timer)
 
 	if (e->store->ops->prune(e->store, slot_loop_wall_us(e->loop)))
 		prune_later(e, 0);
+	else
+		prune_when_old(e);
 }
 
 void
 engine_history_grew(struct engine *e)
 {
 	const struct store_bounds *b = &e->store->bounds;
+	uint64_t n = e->store->ndone;
 
-	if (b->age_us != 0 || e->store->ndone > b->jobs || b->output_bytes != 0)
-		prune_later(e, e->store->ndone > b->jobs + b->jobs / 16 ? 0 : PRUNE_INTERVAL_US);
+	if (b->jobs != 0 && n > b->jobs)
+		prune_later(e, n > b->jobs + b->jobs / 16 ? 0 : PRUNE_INTERVAL_US);
+	else if (b->output_bytes != 0)
+		prune_later(e, PRUNE_INTERVAL_US);
+	else
+		prune_when_old(e);
 }
 
 static void
@@ -338,6 +375,7 @@ void
 engine_set_launch(struct engine *e, struct launch *launch)
 {
 	e->launch = launch;
+	e->ceiling = ENGINE_UNLIMITED; /* a launcher begins without one */
 	engine_apply_limits(e);
 }
 
@@ -349,10 +387,9 @@ engine_apply_limits(struct engine *e)
 	e->store->bounds = bounds_of(&e->limits);
 	queue_set_total(e->queues, e->limits.max_running);
 	slot_executor_set_max_running(e->executor, e->limits.max_running);
-	if (e->launch != NULL)
-		e->launch->ops->ceiling(e->launch, e->limits.max_running);
 	if (e->nheld > 0)
 		slot_loop_call_soon(e->loop, &e->admit);
+	engine_history_grew(e);
 	job_kick(e);
 	engine_touch(e);
 }
@@ -528,7 +565,7 @@ first_to_cancel(struct engine *e)
 	if (job != NULL)
 		return job;
 	TAILQ_FOREACH(job, &e->by_phase[ROW_RUNNING], entry)
-		if (!job->active->cancelled && !job->active->exited)
+		if (!job->active->cancelled && (!job->active->exited || run_will_retry(job)))
 			return job;
 	return NULL;
 }

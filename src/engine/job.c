@@ -470,6 +470,7 @@ job_requeue(struct job *job, int64_t delay_us)
 	    job_hold_until(job, JOB_HELD_RETRY, slot_loop_now_us(e->loop) + delay_us) == 0)
 		return;
 	job_release_hold(job, JOB_HELD_RETRY);
+	job_kick(e);
 }
 
 /* ---- the end ---- */
@@ -576,13 +577,13 @@ job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 	case ROW_RUNNING:
 		break;
 	}
-	if (active->exited)
+	if (active->exited && !run_will_retry(job))
 		return false;
 	if (!active->cancelled) {
 		active->cancelled = true;
 		active->cancel_reason = reason;
 	}
-	if (active->launched)
+	if (active->launched && !active->exited)
 		run_cancel(job, grace_ms);
 	return true;
 }

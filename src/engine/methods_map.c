@@ -290,7 +290,7 @@ push_jobs(struct request *req, struct map *m)
 	struct rpc_failure why = { 0 };
 	int64_t ids[MSG_BATCH_MAX];
 	struct submit sub = { .req = req, .specs = specs->v, .n = specs->n, .stream = &m->jobs,
-		.ids = ids };
+		.on_full = m->req->call.u.map_open.defaults.on_full, .ids = ids };
 	struct msg_jobs_result result = { .jobs = { ids, specs->n } };
 	struct map_item **items = items_make(m, specs->n);
 
@@ -305,7 +305,7 @@ push_jobs(struct request *req, struct map *m)
 		return;
 	case SUBMIT_FULL:
 		items_discard(items, specs->n);
-		if (m->req->call.u.map_open.defaults.on_full == MSG_ON_FULL_WAIT)
+		if (sub.on_full == MSG_ON_FULL_WAIT)
 			submit_hold(req, request_handler_of(M_MAP_PUSH));
 		else
 			submit_answer_full(req);

@@ -100,7 +100,8 @@ follow_attempt(struct follow *f)
 		return;
 	if (f->capture != NULL) {
 		capture_unref(f->capture);
-		f->off[0] = f->off[1] = 0;
+		if (c != NULL)
+			f->off[0] = f->off[1] = 0;
 	}
 	f->capture = c != NULL ? capture_ref(c) : NULL;
 	if (c != NULL)

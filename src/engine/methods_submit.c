@@ -18,7 +18,8 @@ on_submit(struct request *req)
 	const struct msg_spec *spec = &req->call.u.job_submit;
 	struct rpc_failure why = { 0 };
 	int64_t id = 0;
-	struct submit sub = { .req = req, .specs = spec, .n = 1, .ids = &id };
+	struct submit sub = { .req = req, .specs = spec, .n = 1, .on_full = spec->on_full,
+		.ids = &id };
 	struct msg_submit_result result;
 
 	switch (submit_all(&sub, &why)) {
@@ -46,7 +47,8 @@ on_submit_batch(struct request *req)
 	const struct msg_job_submit_batch *p = &req->call.u.job_submit_batch;
 	struct rpc_failure why = { 0 };
 	int64_t ids[MSG_BATCH_MAX];
-	struct submit sub = { .req = req, .specs = p->jobs.v, .n = p->jobs.n, .ids = ids };
+	struct submit sub = { .req = req, .specs = p->jobs.v, .n = p->jobs.n,
+		.on_full = p->on_full, .ids = ids };
 	struct msg_jobs_result result = { .jobs = { ids, p->jobs.n } };
 
 	switch (submit_all(&sub, &why)) {

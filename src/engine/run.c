@@ -86,6 +86,8 @@ outcome_of(const struct job_run *run)
 {
 	if (run->cancelled)
 		return MSG_OUTCOME_CANCELLED;
+	if (run->lost)
+		return MSG_OUTCOME_LOST;
 	switch (run->exit.how) {
 	case LAUNCH_SPAWN_FAILED:
 		return MSG_OUTCOME_SPAWN_FAILED;
@@ -98,7 +100,7 @@ outcome_of(const struct job_run *run)
 	return run->exit.how == LAUNCH_EXITED ? MSG_OUTCOME_EXITED : MSG_OUTCOME_SIGNALED;
 }
 
-/* What the row says of this attempt. */
+/* What the row says of this attempt, whose output is in. */
 static void
 note_exit(struct job *job)
 {
@@ -117,6 +119,10 @@ note_exit(struct job *job)
 	r->out_bytes[0] = c != NULL ? capture_kept_bytes(c, 1) : 0;
 	r->out_bytes[1] = c != NULL ? capture_kept_bytes(c, 2) : 0;
 	r->truncated = c != NULL && capture_truncated(c);
+	if (c != NULL && r->out_bytes[0] + r->out_bytes[1] == 0 && !r->truncated) {
+		capture_unref(job->row->output); /* most jobs are silent: history needs none */
+		job->row->output = NULL;
+	}
 }
 
 static bool
@@ -126,9 +132,15 @@ wants_retry(const struct job *job, enum msg_outcome outcome)
 
 	if (outcome == MSG_OUTCOME_CANCELLED || job->engine->shutting_down)
 		return false;
-	if (outcome == MSG_OUTCOME_EXITED && spec_is_ok(s, job->row->run->exit_code))
+	if (outcome == MSG_OUTCOME_EXITED && spec_is_ok(s, job->active->exit.exit_code))
 		return false;
 	return job->row->attempt <= s->retries && (s->retry_on >> outcome & 1);
+}
+
+bool
+run_will_retry(const struct job *job)
+{
+	return job->active->exited && wants_retry(job, outcome_of(job->active));
 }
 
 /* Doubles from attempt to attempt, up to MSG_BACKOFF_MAX_MS. */
@@ -242,6 +254,11 @@ void
 run_on_lost(struct job *job)
 {
 	struct job_run *run = job->active;
+	struct launch_exit unknown = {
+		.job = job->row->id,
+		.attempt = job->row->attempt,
+		.how = LAUNCH_SPAWN_FAILED, /* no exit code, no usage */
+	};
 
 	if (run == NULL)
 		return;
@@ -249,14 +266,10 @@ run_on_lost(struct job *job)
 	run->trees_best_effort = true;
 	if (job_phase(job) != ROW_RUNNING) {
 		job_drop_if_over(job);
-		return;
+	} else if (run->launched && !run->exited) {
+		run->lost = true;
+		exited(job, &unknown);
 	}
-	if (run->capture != NULL)
-		capture_detach(run->capture);
-	run_stdin_close(run, EPIPE);
-	job_finish(job, run->cancelled ? MSG_OUTCOME_CANCELLED : MSG_OUTCOME_LOST,
-	    run->cancelled ? run->cancel_reason : MSG_REASON_NONE);
-	tell_followers(run);
 }
 
 /* ---- launching ---- */

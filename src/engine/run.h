@@ -17,6 +17,7 @@ struct job_run {
 	bool launched;        /* the launcher was told */
 	bool exited;          /* exit below is known */
 	bool drained;
+	bool lost;            /* the launcher died; nobody knows how it ended */
 	bool cancelled;       /* a cancel was accepted … */
 	enum msg_reason cancel_reason; /* … for this reason */
 	bool trees_best_effort;
@@ -55,6 +56,8 @@ void run_launch(struct job *job);
 void run_cancel(struct job *job, int64_t grace_ms);
 /* A process of an earlier attempt or this one may be left. */
 bool run_has_processes(const struct job *job);
+/* Its exit is known, and means another attempt unless the job is cancelled before. */
+bool run_will_retry(const struct job *job);
 
 /* The job is done and its processes are gone: tells those who wait for that. */
 void run_tell_gone(struct job *job);

@@ -151,6 +151,7 @@ session_new(struct engine *e, int fd)
 	s->hangup_fd = -1;
 	s->more.run = on_more;
 	s->reap.run = on_reap;
+	s->reap.drop = on_reap;
 	s->doom.run = on_doom;
 	s->stall.fire = on_stall;
 	TAILQ_INIT(&s->requests);

@@ -147,9 +147,16 @@ check_spec(const struct submit *sub, size_t index, struct rpc_failure *why)
 struct draft { /* everything of one job that can fail, made before any job is */
 	struct spec *spec;
 	struct env_blob *env;
-	struct row *existing;
+	struct row *existing;      /* under its key … */
+	const struct draft *twin;  /* … or an earlier draft of the same batch */
 	int fds[3];
 };
+
+static bool
+makes_job(const struct draft *d)
+{
+	return d->existing == NULL && d->twin == NULL;
+}
 
 static void
 draft_free(struct engine *e, struct draft *d)
@@ -177,8 +184,10 @@ id_of_index(const struct submit *sub, const struct draft *drafts, size_t index)
 
 	if (drafts[index].existing != NULL)
 		return drafts[index].existing->id;
+	if (drafts[index].twin != NULL)
+		return id_of_index(sub, drafts, (size_t)(drafts[index].twin - drafts));
 	for (size_t i = 0; i < index; i++)
-		id += drafts[i].existing == NULL;
+		id += makes_job(&drafts[i]);
 	return id;
 }
 
@@ -219,24 +228,49 @@ draft_fds(const struct submit *sub, const struct msg_spec *m, struct draft *d)
 	return 0;
 }
 
+static bool
+is_spec(const struct draft *d, const struct spec *spec, const struct env_blob *env)
+{
+	return env == d->env && spec->size == d->spec->size &&
+	    memcmp(spec, d->spec, spec->size) == 0;
+}
+
+/* The same key further up in the batch. */
+static const struct draft *
+find_twin(const struct draft *drafts, const struct draft *d)
+{
+	const char *key = spec_at(d->spec, d->spec->key_off);
+
+	for (const struct draft *at = drafts; at < d; at++)
+		if (at->spec->key_off != 0 && at->spec->key_len == d->spec->key_len &&
+		    memcmp(spec_at(at->spec, at->spec->key_off), key, d->spec->key_len) == 0)
+			return at;
+	return NULL;
+}
+
 /* The same (uid, key) must mean the same job. The ids in `after` may be written differently. */
 static int
-draft_key(const struct submit *sub, const struct msg_spec *m, struct draft *d,
-    struct rpc_failure *why)
+draft_key(const struct submit *sub, const struct msg_spec *m, const struct draft *drafts,
+    struct draft *d, struct rpc_failure *why)
 {
 	struct engine *e = sub->req->engine;
 	struct row *row;
 
-	if (m->key == NULL || (row = keys_find(&e->keys, sub->req->session->uid, m->key)) == NULL)
+	if (m->key == NULL)
 		return 0;
-	if (row->env != d->env || row->spec->size != d->spec->size ||
-	    memcmp(row->spec, d->spec, d->spec->size) != 0) {
+	row = keys_find(&e->keys, sub->req->session->uid, m->key);
+	if (row != NULL && !is_spec(d, row->spec, row->env)) {
 		rpc_fail(why, RPC_KEY_CONFLICT, "key \"%s\" belongs to job %llu, which has another "
 		    "spec", m->key, (unsigned long long)row->id);
 		rpc_failure_add(why, "job", (int64_t)row->id);
 		return -1;
 	}
 	d->existing = row;
+	if (row != NULL || (d->twin = find_twin(drafts, d)) == NULL)
+		return 0;
+	if (!is_spec(d, d->twin->spec, d->twin->env))
+		return rpc_fail(why, RPC_KEY_CONFLICT, "key \"%s\" stands twice in the batch, for "
+		    "different specs", m->key);
 	return 0;
 }
 
@@ -261,7 +295,7 @@ draft_make(const struct submit *sub, struct draft *drafts, size_t index, struct 
 		return out_of_memory(why);
 	if (draft_fds(sub, m, d) < 0)
 		return rpc_fail(why, RPC_LIMIT_EXCEEDED, "no descriptor left: %s", strerror(errno));
-	return draft_key(sub, m, d, why);
+	return draft_key(sub, m, drafts, d, why);
 }
 
 static struct draft *
@@ -283,19 +317,37 @@ drafts_make(const struct submit *sub, struct rpc_failure *why)
 	return drafts;
 }
 
+/* An older one of the same uid still waits for room: it goes first. */
 static bool
-has_room(const struct engine *e, const struct draft *drafts, size_t n)
+is_behind(const struct engine *e, const struct request *req)
+{
+	const struct request *at;
+
+	TAILQ_FOREACH(at, &e->held, listed) {
+		if (at == req)
+			return false;
+		if (at->session->uid == req->session->uid)
+			return true;
+	}
+	return false;
+}
+
+/* waits: a request that wouldn't pass those that wait already; NULL: one that doesn't mind. */
+static bool
+has_room(const struct engine *e, const struct request *waits, const struct draft *drafts, size_t n)
 {
 	uint64_t jobs = 0;
 	int64_t bytes = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (drafts[i].existing == NULL) {
+		if (makes_job(&drafts[i])) {
 			jobs++;
 			bytes += drafts[i].spec->size + JOB_OVERHEAD;
 		}
 	if (jobs == 0)
 		return true;
+	if (waits != NULL && is_behind(e, waits))
+		return false;
 	return e->npending + jobs <= e->limits.max_pending &&
 	    (e->limits.max_pending_bytes == 0 ||
 	    e->pending_bytes + bytes <= e->limits.max_pending_bytes);
@@ -360,9 +412,11 @@ make_all(struct submit *sub, struct draft *drafts)
 	for (size_t i = 0; i < sub->n; i++) {
 		struct job *job = NULL;
 
-		sub->existing = drafts[i].existing != NULL;
-		if (sub->existing) {
+		sub->existing = !makes_job(&drafts[i]);
+		if (drafts[i].existing != NULL) {
 			sub->ids[i] = (int64_t)drafts[i].existing->id;
+		} else if (drafts[i].twin != NULL) {
+			sub->ids[i] = sub->ids[drafts[i].twin - drafts];
 		} else {
 			job = make_one(e, sub->req->session, sub->stream, &drafts[i]);
 			if (job == NULL)
@@ -374,7 +428,7 @@ make_all(struct submit *sub, struct draft *drafts)
 		continue;
 undo:
 		while (i-- > 0)
-			if (drafts[i].existing == NULL &&
+			if (makes_job(&drafts[i]) &&
 			    (job = job_find(e, (uint64_t)sub->ids[i])) != NULL)
 				job_cancel(job, 0, MSG_REASON_CLIENT);
 		return -1;
@@ -400,7 +454,7 @@ submit_all(struct submit *sub, struct rpc_failure *why)
 	drafts = drafts_make(sub, why);
 	if (drafts == NULL)
 		return SUBMIT_REFUSED;
-	if (!has_room(e, drafts, sub->n)) {
+	if (!has_room(e, sub->on_full == MSG_ON_FULL_WAIT ? sub->req : NULL, drafts, sub->n)) {
 		result = SUBMIT_FULL;
 	} else if (make_all(sub, drafts) < 0) {
 		out_of_memory(why);
@@ -455,7 +509,7 @@ submit_again(struct request *req, struct row *row, int64_t *id, struct rpc_failu
 		d.env->refs++;
 	if (d.spec == NULL) {
 		out_of_memory(why);
-	} else if (!has_room(e, &d, 1)) {
+	} else if (!has_room(e, NULL, &d, 1)) {
 		result = SUBMIT_FULL;
 	} else if ((job = make_one(e, req->session, NULL, &d)) == NULL) {
 		out_of_memory(why);
@@ -506,21 +560,6 @@ submit_hold(struct request *req, request_handler try_again)
 	req->session->nheld++;
 	req->engine->nheld++;
 	request_enlist(req, &req->engine->held);
-}
-
-/* An older one of the same uid still waits: it goes first. */
-static bool
-is_behind(const struct engine *e, const struct request *req)
-{
-	const struct request *at;
-
-	TAILQ_FOREACH(at, &e->held, listed) {
-		if (at == req)
-			return false;
-		if (at->session->uid == req->session->uid)
-			return true;
-	}
-	return false;
 }
 
 void

@@ -1,42 +1,31 @@
 /*
- * The engine's end of the launcher's socket: a list of frames to send, one sendmmsg a turn, and
- * a receiver that turns frames into calls of the handlers. It decides nothing.
+ * The engine's end of the launcher's socket: requests become frames in an outbox, which is sent
+ * once a turn, and frames that come become calls of the handlers. It decides nothing.
  */
 #define _GNU_SOURCE 1
 #include "launch/launch.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "launch/frame.h"
+#include "launch/outbox.h"
 
-#define SEND_BATCH 32
 #define RECV_BATCH 32
 #define RECV_ROUNDS 16       /* of RECV_BATCH, before others on the loop get their turn */
 #define CHILD_FD 3           /* the socket's number in the launcher */
 #define GOODBYE_MS 200       /* how long free waits for a launcher that has nothing to do */
 #define LAST_MS 1000         /* between the end of its socket and its own */
-
-/* A frame that waits to be sent. */
-struct outgoing {
-	struct outgoing *next;
-	size_t len;
-	unsigned nfds;
-	int fds[LAUNCH_FDS_MAX];
-	_Alignas(union frame) unsigned char bytes[];
-};
 
 struct conn {
 	struct launch base;
@@ -46,9 +35,8 @@ struct conn {
 	int pidfd; /* -1: this kernel has none; then the socket's end alone tells */
 	pid_t pid; /* 0: reaped */
 	struct event *readable, *writable, *retry, *died;
-	struct outgoing *first, **last;
-	struct outgoing *open_ack; /* an ACK frame that still takes entries */
-	unsigned calls;            /* handlers on the stack */
+	struct outbox outbox;
+	unsigned calls; /* handlers on the stack */
 	bool ended; /* its socket is at the end; how it died is still awaited */
 	bool lost, freed;
 	char why[96];
@@ -61,63 +49,11 @@ static struct conn *conn_of(struct launch *l)
 	return (struct conn *)l;
 }
 
-static void close_fds(const int *fds, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		if (fds[i] >= 0)
-			close(fds[i]);
-	}
-}
-
-/* ---- the queue ---- */
-
-static struct outgoing *outgoing_new(enum frame_type type, size_t len, size_t room)
-{
-	struct outgoing *o = calloc(1, sizeof(*o) + room);
-
-	if (!o)
-		return NULL;
-	o->len = len;
-	frame_head_init((struct frame_head *)o->bytes, type, len);
-	return o;
-}
-
-static void outgoing_free(struct outgoing *o)
-{
-	close_fds(o->fds, o->nfds);
-	free(o);
-}
-
-static void enqueue(struct conn *c, struct outgoing *o)
-{
-	*c->last = o;
-	c->last = &o->next;
-	c->open_ack = NULL;
-}
-
-static void drop_first(struct conn *c)
-{
-	struct outgoing *o = c->first;
-
-	c->first = o->next;
-	if (!c->first)
-		c->last = &c->first;
-	if (c->open_ack == o)
-		c->open_ack = NULL;
-	outgoing_free(o);
-}
-
-static void queue_clear(struct conn *c)
-{
-	while (c->first)
-		drop_first(c);
-}
-
 /* ---- the end of a connection ---- */
 
 static void conn_destroy(struct conn *c)
 {
-	queue_clear(c);
+	outbox_clear(&c->outbox);
 	if (c->readable)
 		event_free(c->readable);
 	if (c->writable)
@@ -176,7 +112,7 @@ static void lose(struct conn *c, const char *why)
 	if (c->lost || c->freed)
 		return;
 	c->lost = true;
-	queue_clear(c);
+	outbox_clear(&c->outbox);
 	event_del(c->readable);
 	event_del(c->writable);
 	event_del(c->retry);
@@ -190,7 +126,7 @@ static void lose(struct conn *c, const char *why)
 /* For trouble outside the loop's callbacks: on_lost is called from the loop. */
 static void give_up(struct conn *c, const char *why)
 {
-	queue_clear(c);
+	outbox_clear(&c->outbox);
 	event_del(c->writable);
 	snprintf(c->why, sizeof(c->why), "%s", why);
 	event_active(c->readable, EV_TIMEOUT, 0);
@@ -198,71 +134,15 @@ static void give_up(struct conn *c, const char *why)
 
 /* ---- sending ---- */
 
-struct send_batch {
-	struct mmsghdr msgs[SEND_BATCH];
-	struct iovec iov[SEND_BATCH];
-	union {
-		struct cmsghdr align;
-		unsigned char bytes[CMSG_SPACE(LAUNCH_FDS_MAX * sizeof(int))];
-	} control[SEND_BATCH];
-};
-
-static unsigned send_batch_fill(struct send_batch *b, struct outgoing *o)
-{
-	unsigned n = 0;
-
-	for (; o && n < SEND_BATCH; o = o->next, n++) {
-		struct msghdr *m = &b->msgs[n].msg_hdr;
-		size_t bytes = o->nfds * sizeof(int);
-		struct cmsghdr *cm;
-
-		memset(m, 0, sizeof(*m));
-		b->iov[n] = (struct iovec){.iov_base = o->bytes, .iov_len = o->len};
-		m->msg_iov = &b->iov[n];
-		m->msg_iovlen = 1;
-		if (o->nfds == 0)
-			continue;
-		memset(&b->control[n], 0, sizeof(b->control[n]));
-		m->msg_control = b->control[n].bytes;
-		m->msg_controllen = CMSG_SPACE(bytes);
-		cm = CMSG_FIRSTHDR(m);
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(bytes);
-		memcpy(CMSG_DATA(cm), o->fds, bytes);
-	}
-	return n;
-}
-
-/* Sends what goes out without waiting. 0, or the errno that stopped it. */
-static int send_queue(struct conn *c)
-{
-	struct send_batch b;
-	unsigned n;
-	int sent;
-
-	while (c->first) {
-		n = send_batch_fill(&b, c->first);
-		sent = sendmmsg(c->fd, b.msgs, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
-			return errno;
-		while (sent-- > 0)
-			drop_first(c);
-	}
-	return 0;
-}
-
 static void conn_flush(struct launch *l)
 {
 	static const struct timeval soon = {.tv_usec = 2000};
 	struct conn *c = conn_of(l);
 	int error;
 
-	if (c->lost || c->freed || c->ended || !c->first)
+	if (c->lost || c->freed || c->ended || outbox_is_empty(&c->outbox))
 		return;
-	error = send_queue(c);
+	error = outbox_send(&c->outbox, c->fd);
 	switch (error) {
 	case 0:
 		event_del(c->writable);
@@ -278,7 +158,7 @@ static void conn_flush(struct launch *l)
 		return;
 	case EPIPE: /* the reader tells: what the launcher said before it went comes first */
 	case ECONNRESET:
-		queue_clear(c);
+		outbox_clear(&c->outbox);
 		event_del(c->writable);
 		event_active(c->readable, EV_READ, 0);
 		return;
@@ -309,117 +189,29 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 /* ---- requests ---- */
 
-/* Body and environment as a memfd that can't change any more. A descriptor or -errno. */
-static int seal_body(const struct launch_run *run)
-{
-	const void *parts[2] = {run->body, run->env};
-	size_t lens[2] = {run->body_len, run->env_len};
-	int fd = memfd_create("slot-body", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	for (unsigned i = 0; i < 2; i++) {
-		for (size_t at = 0; at < lens[i]; at += (size_t)n) {
-			n = write(fd, (const char *)parts[i] + at, lens[i] - at);
-			if (n < 0)
-				goto out;
-		}
-	}
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0)
-		return fd;
-out:
-	error = errno;
-	close(fd);
-	return -error;
-}
-
-static struct outgoing *run_frame(const struct launch_run *run, bool memfd)
-{
-	size_t payload = memfd ? 0 : run->body_len + run->env_len;
-	size_t len = sizeof(struct frame_run) + payload;
-	struct outgoing *o = outgoing_new(FRAME_RUN, len, len);
-	struct frame_run *f;
-
-	if (!o)
-		return NULL;
-	f = (struct frame_run *)o->bytes;
-	f->job = run->job;
-	f->attempt = run->attempt;
-	f->slots = run->slots;
-	f->body_len = (uint32_t)run->body_len;
-	f->env_len = (uint32_t)run->env_len;
-	for (unsigned i = 0; i < run->nfds; i++)
-		f->roles[i] = run->roles[i];
-	if (payload == 0)
-		return o;
-	memcpy(o->bytes + sizeof(*f), run->body, run->body_len);
-	if (run->env_len)
-		memcpy(o->bytes + sizeof(*f) + run->body_len, run->env, run->env_len);
-	return o;
-}
-
-/* 0, or the errno for a run that no frame can carry. */
-static int check_run(const struct conn *c, const struct launch_run *run)
-{
-	if (c->lost || c->freed)
-		return EPIPE;
-	if (run->nfds > LAUNCH_FDS_MAX)
-		return EINVAL;
-	if (run->body_len > FRAME_BODY_MAX || run->env_len > FRAME_BODY_MAX - run->body_len)
-		return E2BIG;
-	return 0;
-}
-
 static int conn_run(struct launch *l, const struct launch_run *run)
 {
 	struct conn *c = conn_of(l);
-	int error = check_run(c, run), body_fd = -1;
-	bool memfd = run->body_len + run->env_len > FRAME_INLINE_MAX;
-	struct outgoing *o = NULL;
 
-	if (!error && memfd && run->nfds == LAUNCH_FDS_MAX)
-		error = EINVAL;
-	if (!error && memfd) {
-		body_fd = seal_body(run);
-		if (body_fd < 0)
-			error = -body_fd;
+	if (c->lost || c->freed) {
+		outbox_refuse_run(run);
+		return -EPIPE;
 	}
-	if (!error) {
-		o = run_frame(run, memfd);
-		if (!o)
-			error = ENOMEM;
-	}
-	if (error) {
-		close_fds(run->fds, run->nfds < LAUNCH_FDS_MAX ? run->nfds : LAUNCH_FDS_MAX);
-		close_fds(&body_fd, 1);
-		return -error;
-	}
-	for (unsigned i = 0; i < run->nfds; i++)
-		o->fds[o->nfds++] = run->fds[i];
-	if (memfd) {
-		((struct frame_run *)o->bytes)->roles[o->nfds] = LAUNCH_FD_BODY;
-		o->fds[o->nfds++] = body_fd;
-	}
-	enqueue(c, o);
-	return 0;
+	return outbox_add_run(&c->outbox, run);
 }
 
 /* A request without a way to report a failure: without memory for it the whole connection is
  * given up. NULL: it was, or had ended before. */
 static void *request(struct conn *c, enum frame_type type, size_t len)
 {
-	struct outgoing *o;
+	void *f;
 
 	if (c->lost || c->freed)
 		return NULL;
-	o = outgoing_new(type, len, len);
-	if (!o) {
+	f = outbox_add(&c->outbox, type, len);
+	if (!f)
 		give_up(c, "out of memory for a frame");
-		return NULL;
-	}
-	enqueue(c, o);
-	return o->bytes;
+	return f;
 }
 
 static void conn_cancel(struct launch *l, uint64_t job, uint32_t attempt, int64_t grace_ms)
@@ -447,31 +239,12 @@ static void conn_signal(struct launch *l, uint64_t job, uint32_t attempt, int si
 	f->token = token;
 }
 
-/* Acknowledgements that follow one another share a frame. */
 static void conn_ack(struct launch *l, uint64_t job, uint32_t attempt)
 {
 	struct conn *c = conn_of(l);
-	struct outgoing *o = c->open_ack;
-	struct frame_ack *f;
-	unsigned n = 0;
 
-	if (c->lost || c->freed)
-		return;
-	if (!o) {
-		o = outgoing_new(FRAME_ACK, sizeof(struct frame_head), sizeof(struct frame_ack));
-		if (!o) {
-			give_up(c, "out of memory for a frame");
-			return;
-		}
-		enqueue(c, o);
-	}
-	f = (struct frame_ack *)o->bytes;
-	n = frame_ack_count(f);
-	f->entries[n].job = job;
-	f->entries[n].attempt = attempt;
-	o->len += sizeof(f->entries[0]);
-	f->head.len = (uint32_t)o->len;
-	c->open_ack = n + 1 < FRAME_ACKS_MAX ? o : NULL;
+	if (!c->lost && !c->freed && outbox_add_ack(&c->outbox, job, attempt) < 0)
+		give_up(c, "out of memory for a frame");
 }
 
 static void conn_ceiling(struct launch *l, uint32_t slots)
@@ -736,7 +509,7 @@ struct launch *launch_start(struct event_base *base, const struct launch_options
 	c->handlers = *handlers;
 	c->arg = arg;
 	c->fd = c->pidfd = -1;
-	c->last = &c->first;
+	outbox_init(&c->outbox);
 
 	*where = "socketpair";
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {

@@ -1,4 +1,4 @@
-/* Frames in and out. What a frame asks for is done elsewhere. */
+/* Frames from the engine, and the life of the connection. What a frame asks for is done elsewhere. */
 #define _GNU_SOURCE 1
 #include "launcher/engine.h"
 
@@ -17,10 +17,10 @@
 #include "launcher/reap.h"
 #include "launcher/start.h"
 #include "launcher/sys.h"
+#include "launcher/tell.h"
 
 #define RECV_BATCH 16u
 #define RECV_ROUNDS 8u
-#define SEND_BATCH 32u
 #define FDS_ROOM CMSG_SPACE(LAUNCH_FDS_MAX * sizeof(int))
 
 /* Buffers of one batch; all of it is mapped, and only what is used becomes resident. */
@@ -36,33 +36,21 @@ struct batch {
 	} control[RECV_BATCH];
 };
 
-/* Not on the stack, which each child would have to copy what was written of. */
-struct sending {
-	struct mmsghdr msgs[SEND_BATCH];
-	struct iovec iov[SEND_BATCH];
-	union frame frames[SEND_BATCH];
-	struct job *jobs[SEND_BATCH]; /* whom the frame is about; NULL: it is the ring's */
-	unsigned count;
-};
-
 int engine_init(struct launcher *l, int fd)
 {
 	struct engine *e = &l->engine;
 
 	e->fd = fd;
 	e->ceiling = UINT64_MAX;
-	e->out_first = e->out_last = JOB_NONE;
 	e->in = sys_map(sizeof(struct batch));
-	e->out = sys_map(sizeof(struct sending));
-	e->ring = sys_map(ENGINE_RING * sizeof(*e->ring));
 	while (e->instance == 0) {
 		if (getrandom(&e->instance, sizeof(e->instance), 0) < 0 && errno != EINTR)
 			return -1;
 	}
-	return e->in && e->out && e->ring ? 0 : -1;
+	return e->in ? 0 : -1;
 }
 
-static void set_interest(struct launcher *l, uint32_t events)
+void engine_set_interest(struct launcher *l, uint32_t events)
 {
 	struct epoll_event event = {.events = events | EPOLLRDHUP, .data.u64 = ENGINE_TAG};
 
@@ -72,189 +60,13 @@ static void set_interest(struct launcher *l, uint32_t events)
 	l->engine.interest = events;
 }
 
-/* ---- what there is to tell ---- */
-
-static void forget_if_done(struct launcher *l, struct job *job)
-{
-	if (job->state == JOB_GONE && !job->in_out &&
-	    (l->engine.fd < 0 || (job->acked && job->gone_told)))
-		table_set_state(&l->table, job, JOB_FREE);
-}
-
-static void out_push(struct launcher *l, struct job *job)
-{
-	struct engine *e = &l->engine;
-	uint32_t index = table_index(&l->table, job);
-
-	if (job->in_out || e->fd < 0)
-		return;
-	job->in_out = true;
-	job->next_out = JOB_NONE;
-	if (e->out_last == JOB_NONE)
-		e->out_first = index;
-	else
-		l->table.jobs[e->out_last].next_out = index;
-	e->out_last = index;
-}
-
-void engine_tell_exit(struct launcher *l, struct job *job)
-{
-	job->exit_due = true;
-	out_push(l, job);
-}
-
-void engine_tell_gone(struct launcher *l, struct job *job)
-{
-	job->gone_due = true;
-	out_push(l, job);
-	forget_if_done(l, job);
-}
-
-/* A slot of the ring; engine_receive sees to it that there is one. */
-static union frame *ring_push(struct engine *e, enum frame_type type, size_t len)
-{
-	union frame *f = &e->ring[(e->ring_first + e->ring_count) % ENGINE_RING];
-
-	e->ring_count++;
-	memset(f, 0, sizeof(*f));
-	frame_head_init(&f->head, type, len);
-	return f;
-}
-
-void engine_refuse(struct launcher *l, uint64_t job, uint32_t attempt, int error)
-{
-	struct launch_exit ex = {
-	    .job = job,
-	    .attempt = attempt,
-	    .how = LAUNCH_SPAWN_FAILED,
-	    .step = LAUNCH_STEP_BODY,
-	    .error = error,
-	};
-	/* The job that has this name already is not gone. */
-	unsigned flags = error == EEXIST ? 0 : FRAME_EXIT_GONE | FRAME_BEST_EFFORT;
-	union frame *f = ring_push(&l->engine, FRAME_EXIT, sizeof(f->exit));
-
-	frame_exit_pack(&f->exit, &ex, flags);
-}
-
-/* ---- sending ---- */
-
-/* Room for one frame; the caller fills it. */
-static union frame *sending_add(struct sending *s, struct job *job, size_t len)
-{
-	union frame *f = &s->frames[s->count];
-
-	s->jobs[s->count] = job;
-	s->iov[s->count] = (struct iovec){.iov_base = f, .iov_len = len};
-	s->msgs[s->count] = (struct mmsghdr){
-	    .msg_hdr = {.msg_iov = &s->iov[s->count], .msg_iovlen = 1}};
-	s->count++;
-	return f;
-}
-
-/* The one frame that tells all that is due; a job whose exit is due has it told first. */
-static void sending_add_job(struct sending *s, struct job *job)
-{
-	union frame *f;
-
-	if (job->exit_due) {
-		f = sending_add(s, job, sizeof(f->exit));
-		frame_exit_pack(&f->exit, &job->exit,
-		    job->gone_due ? FRAME_EXIT_GONE | FRAME_BEST_EFFORT : 0);
-		return;
-	}
-	f = sending_add(s, job, sizeof(f->gone));
-	memset(&f->gone, 0, sizeof(f->gone));
-	frame_head_init(&f->head, FRAME_GONE, sizeof(f->gone));
-	f->gone.job = job->id;
-	f->gone.attempt = job->attempt;
-	f->gone.flags = FRAME_BEST_EFFORT;
-}
-
-static void sending_fill(struct sending *s, struct launcher *l)
-{
-	struct engine *e = &l->engine;
-	uint32_t i;
-
-	s->count = 0;
-	for (i = 0; i < e->ring_count && s->count < SEND_BATCH; i++) {
-		const union frame *f = &e->ring[(e->ring_first + i) % ENGINE_RING];
-
-		*sending_add(s, NULL, f->head.len) = *f;
-	}
-	for (i = e->out_first; i != JOB_NONE && s->count < SEND_BATCH;
-	     i = l->table.jobs[i].next_out)
-		sending_add_job(s, &l->table.jobs[i]);
-}
-
-/* What a sent frame settles. Frames leave in the order in which they were filled in. */
-static void sent_one(struct launcher *l, struct job *job)
-{
-	struct engine *e = &l->engine;
-
-	if (!job) {
-		e->ring_first = (e->ring_first + 1) % ENGINE_RING;
-		e->ring_count--;
-		return;
-	}
-	e->out_first = job->next_out;
-	if (e->out_first == JOB_NONE)
-		e->out_last = JOB_NONE;
-	job->in_out = false;
-	if (job->exit_due)
-		job->exit_told = true;
-	if (job->gone_due)
-		job->gone_told = true;
-	job->exit_due = job->gone_due = false;
-	forget_if_done(l, job);
-}
-
-void engine_flush(struct launcher *l)
-{
-	struct engine *e = &l->engine;
-	struct sending *s = e->out;
-	int sent = 0;
-
-	while (e->fd >= 0 && (e->ring_count || e->out_first != JOB_NONE)) {
-		sending_fill(s, l);
-		sent = sendmmsg(e->fd, s->msgs, s->count, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
-			break;
-		for (int i = 0; i < sent; i++)
-			sent_one(l, s->jobs[i]);
-	}
-	if (e->fd < 0)
-		return;
-	if (sent >= 0)
-		set_interest(l, EPOLLIN);
-	else if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)
-		engine_lost(l);
-	else /* a full queue is normal; it goes on when the engine has read */
-		set_interest(l, EPOLLOUT | (e->ring_count < ENGINE_RING / 2 ? EPOLLIN : 0));
-}
-
-/* ---- receiving ---- */
+/* ---- what frames ask for ---- */
 
 static void on_hello(struct launcher *l)
 {
-	struct engine *e = &l->engine;
-	union frame *f = ring_push(e, FRAME_WELCOME, sizeof(f->welcome));
-	struct job *job = NULL;
-
-	f->welcome.instance = e->instance;
-	f->welcome.jobs = l->table.capacity;
-	f->welcome.used = l->table.used;
-	e->greeted = true;
-	/* Whatever was told and not acknowledged is told again. */
-	while ((job = table_next(&l->table, job))) {
-		if (!job->exit_told || job->acked)
-			continue;
-		job->exit_due = true;
-		job->gone_due = job->state == JOB_GONE;
-		out_push(l, job);
-	}
+	l->engine.greeted = true;
+	tell_welcome(l);
+	tell_again(l);
 }
 
 static void on_cancel(struct launcher *l, const struct frame_cancel *f)
@@ -297,11 +109,9 @@ static int signal_job(struct launcher *l, struct job *job, const struct frame_si
 
 static void on_signal(struct launcher *l, const struct frame_signal *f)
 {
-	int error = signal_job(l, table_find(&l->table, f->job, f->attempt), f);
-	union frame *answer = ring_push(&l->engine, FRAME_SIGNALED, sizeof(answer->signaled));
+	struct job *job = table_find(&l->table, f->job, f->attempt);
 
-	answer->signaled.token = f->token;
-	answer->signaled.error = error;
+	tell_signaled(l, f->token, signal_job(l, job, f));
 }
 
 static void on_ack(struct launcher *l, const struct frame_ack *f)
@@ -315,9 +125,11 @@ static void on_ack(struct launcher *l, const struct frame_ack *f)
 		if (!job || !job->exit_told)
 			continue;
 		job->acked = true;
-		forget_if_done(l, job);
+		tell_forget_if_done(l, job);
 	}
 }
+
+/* ---- receiving ---- */
 
 static void close_fds(const int *fds, unsigned n)
 {
@@ -438,7 +250,7 @@ void engine_receive(struct launcher *l)
 
 	for (unsigned i = 0; i < RECV_ROUNDS; i++) {
 		/* Every frame may want one answer. */
-		if (e->fd < 0 || ENGINE_RING - e->ring_count < RECV_BATCH || !receive_batch(l))
+		if (e->fd < 0 || tell_room(&l->tell) < RECV_BATCH || !receive_batch(l))
 			return;
 	}
 }
@@ -448,20 +260,20 @@ void engine_receive(struct launcher *l)
 void engine_lost(struct launcher *l)
 {
 	struct engine *e = &l->engine;
-	struct job *job = NULL;
 
 	if (e->fd < 0)
 		return;
 	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, e->fd, NULL);
 	close(e->fd);
 	e->fd = -1;
-	e->ring_count = 0;
-	e->out_first = e->out_last = JOB_NONE;
-	while ((job = table_next(&l->table, job))) {
-		job->in_out = job->exit_due = job->gone_due = false;
-		forget_if_done(l, job);
-	}
+	tell_drop_all(l);
 	end_all(l, l->grace_ms);
+}
+
+void engine_flush(struct launcher *l)
+{
+	if (l->engine.fd >= 0 && tell_flush(l) < 0)
+		engine_lost(l);
 }
 
 bool engine_is_done(const struct launcher *l)

@@ -11,6 +11,7 @@
 #include "launcher/proc.h"
 #include "launcher/spawn.h"
 #include "launcher/table.h"
+#include "launcher/tell.h"
 #include "launcher/timer.h"
 #include "launcher/tree.h"
 
@@ -33,6 +34,7 @@ struct launcher {
 	struct tree tree;
 	struct spawner spawner;
 	struct engine engine;
+	struct tell tell;
 	struct epoll_event events[EVENTS_MAX];
 	int epoll_fd;
 	int signal_fd;

@@ -10,6 +10,7 @@
 #include "launcher/end.h"
 #include "launcher/log.h"
 #include "launcher/sys.h"
+#include "launcher/tell.h"
 
 #define DECIDE_US 100000 /* an exec is over by then */
 
@@ -55,7 +56,7 @@ void reap_leader(struct launcher *l, struct job *job)
 	job->pidfd = -1;
 	if (job->phase == PHASE_NONE)
 		timers_clear(&l->timers, job);
-	engine_tell_exit(l, job);
+	tell_exit(l, job);
 	l->look_around = true;
 }
 
@@ -265,7 +266,7 @@ static void settle(struct launcher *l, struct job *job)
 	timers_clear(&l->timers, job);
 	sys_reap_child(job->pid);
 	table_set_state(&l->table, job, JOB_GONE);
-	engine_tell_gone(l, job);
+	tell_gone(l, job);
 }
 
 void reap_settle(struct launcher *l)

@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "launcher/engine.h"
 #include "launcher/log.h"
 #include "launcher/sys.h"
+#include "launcher/tell.h"
 
 #define HOLD_MS 2000
 #define HOLD_TICK_FIRST_MS 5
@@ -167,8 +167,8 @@ static void never_ran(struct launcher *l, struct job *job, enum launch_step step
 	job->exit.step = step;
 	job->exit.error = error;
 	table_set_state(&l->table, job, JOB_GONE);
-	engine_tell_exit(l, job);
-	engine_tell_gone(l, job);
+	tell_exit(l, job);
+	tell_gone(l, job);
 }
 
 /* ---- waiting for a clone that works ---- */
@@ -324,7 +324,7 @@ void start_run(struct launcher *l, const struct frame_run *run, const char *payl
 	if (!error && run->slots == 0)
 		error = EINVAL;
 	if (error) {
-		engine_refuse(l, run->job, run->attempt, error);
+		tell_refused(l, run->job, run->attempt, error);
 		close_all(fds, nfds);
 		return;
 	}
@@ -333,7 +333,7 @@ void start_run(struct launcher *l, const struct frame_run *run, const char *payl
 	if (why) {
 		log_warn("refused job=%llu attempt=%u: %s", (unsigned long long)run->job,
 		    run->attempt, why);
-		engine_refuse(l, run->job, run->attempt, EINVAL);
+		tell_refused(l, run->job, run->attempt, EINVAL);
 	}
 	close_all(s.fds, 3);
 	close_all(&s.body_fd, 1);

@@ -543,17 +543,26 @@ text_at(const json_t *o, const char *key)
 	return text;
 }
 
-/* Submits with these members besides argv; the turn isn't over. The request's id. */
+/* Submits with these members besides argv; the turn isn't over. The request's id. Without output,
+ * which takes the loop to drain, an exit is decided upon at once. */
 static inline int64_t
 post_submit(struct client *c, const char *members)
 {
-	return post(c, "job.submit", "{'argv':['true'],'stdout':'null','stderr':'null'%s%s}",
-	    *members != '\0' ? "," : "", members);
+	return post(c, "job.submit", "{'argv':['true'],%s%s%s}",
+	    strstr(members, "stdout") == NULL ? "'stdout':'null','stderr':'null'" : members,
+	    *members != '\0' && strstr(members, "stdout") == NULL ? "," : "",
+	    strstr(members, "stdout") == NULL ? members : "");
 }
 
 /* … and it was accepted: its job. */
+static inline uint64_t
+submit(struct client *c, const char *members)
+{
+	return (uint64_t)int_at(result_of(c, post_submit(c, members)), "job");
+}
+
 static inline uint64_t __attribute__((format(printf, 2, 3)))
-submit(struct client *c, const char *members, ...)
+submitf(struct client *c, const char *members, ...)
 {
 	char text[4096];
 	va_list ap;
@@ -561,7 +570,7 @@ submit(struct client *c, const char *members, ...)
 	va_start(ap, members);
 	vsnprintf(text, sizeof text, members, ap);
 	va_end(ap);
-	return (uint64_t)int_at(result_of(c, post_submit(c, text)), "job");
+	return submit(c, text);
 }
 
 /* The next message is an item of this stream, its n-th: its params, the caller's. */

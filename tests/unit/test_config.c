@@ -88,7 +88,8 @@ START_TEST(every_default_is_a_value_that_its_row_accepts)
 
 	for (const struct config_option *o = config_options(); o->section != NULL; o++) {
 		if (o->type != CONFIG_TEXT)
-			ck_assert_msg(config_value_parse(o, o->initial, &value, why, sizeof(why)) == 0,
+			ck_assert_msg(
+			    config_value_parse(o, o->initial, &value, why, sizeof(why)) == 0,
 			    "%s.%s: %s", o->section, o->key, o->initial);
 		ck_assert_ptr_eq(config_find(o->section, o->key), o);
 		ck_assert_uint_gt(strlen(o->help), 10);
@@ -139,7 +140,8 @@ START_TEST(values_out_of_shape_are_refused)
 		"99999999999999999999", "9223372036854775807d", "0x10", "2h", NULL };
 
 	for (int i = 0; bad[i] != NULL; i++)
-		ck_assert_msg(value_of("client", "bound_grace", bad[i]) == -99, "took '%s'", bad[i]);
+		ck_assert_msg(
+		    value_of("client", "bound_grace", bad[i]) == -99, "took '%s'", bad[i]);
 	ck_assert_int_eq(value_of("socket", "mode", "0680"), -99);
 	ck_assert_int_eq(value_of("socket", "mode", "1777"), -99);
 	ck_assert_int_eq(value_of("log", "level", "DEBUG"), -99);
@@ -200,7 +202,8 @@ START_TEST(every_error_is_told_with_its_line)
 	          "[log]\n"
 	          "level = loud\n");
 	ck_assert_int_eq(report.errors, 6);
-	expect_error("slotd.conf:2: [executor] max_runing: unknown key; the section has max_running, ");
+	expect_error(
+	    "slotd.conf:2: [executor] max_runing: unknown key; the section has max_running, ");
 	expect_error("slotd.conf:3: [executor] max_running = many: accepted is auto, or a whole "
 	             "number from 0 to 1000000");
 	expect_error("slotd.conf:4: what is this: neither [SECTION] nor KEY = VALUE");
@@ -212,7 +215,8 @@ END_TEST
 
 START_TEST(a_key_twice_in_one_file_is_refused)
 {
-	read_text("[executor]\nmax_pending = 3\n[log]\nlevel = warn\n[executor]\nmax_pending = 4\n");
+	read_text(
+	    "[executor]\nmax_pending = 3\n[log]\nlevel = warn\n[executor]\nmax_pending = 4\n");
 	ck_assert_int_eq(report.errors, 1);
 	expect_error("slotd.conf:6: [executor] max_pending: stands in line 2 already");
 	ck_assert_int_eq(config.executor.max_pending, 3);
@@ -257,7 +261,8 @@ START_TEST(later_files_win_in_order_of_name)
 
 	snprintf(sub, sizeof(sub), "%s/slotd.conf.d", dir);
 	ck_assert_int_eq(mkdir(sub, 0700), 0);
-	write_file("slotd.conf", "[executor]\nmax_running = 1\nmax_pending = 11\n[log]\nlevel=debug\n");
+	write_file(
+	    "slotd.conf", "[executor]\nmax_running = 1\nmax_pending = 11\n[log]\nlevel=debug\n");
 	write_file("slotd.conf.d/20-b.conf", "[executor]\nmax_running = 3\n");
 	write_file("slotd.conf.d/10-a.conf", "[executor]\nmax_running = 2\nmax_pending = 22\n");
 	write_file("slotd.conf.d/.hidden.conf", "[executor]\nmax_running = 4\n");
@@ -313,8 +318,8 @@ on_change(const struct config_change *change, void *arg)
 		seen->applied++;
 	else
 		seen->kept++;
-	snprintf(seen->text + used, sizeof(seen->text) - used, "%s %s %s\n", change->name, change->from,
-	    change->to);
+	snprintf(seen->text + used, sizeof(seen->text) - used, "%s %s %s\n", change->name,
+	    change->from, change->to);
 }
 
 START_TEST(reload_takes_what_may_change_and_names_the_rest)
@@ -400,8 +405,9 @@ END_TEST
 
 START_TEST(the_command_line_parses)
 {
-	const char *argv[] = { "slotd", "--system", "--set", "log.level=debug", "--set=log.level=warn",
-		"--ready-fd", "7", "--socket=/s", "--max-running", "3", NULL };
+	const char *argv[] = { "slotd", "--system", "--set", "log.level=debug",
+		"--set=log.level=warn", "--ready-fd", "7", "--socket=/s", "--max-running", "3",
+		NULL };
 	struct options options;
 	char why[256];
 
@@ -437,8 +443,8 @@ END_TEST
 START_TEST(a_wrong_command_line_is_explained)
 {
 	static const char *const bad[][2] = { { "--nope", NULL }, { "word", NULL },
-		{ "--socket", NULL }, { "--socket", "" }, { "--ready-fd", "x" }, { "--ready-fd", "-1" },
-		{ "--system=1", NULL } };
+		{ "--socket", NULL }, { "--socket", "" }, { "--ready-fd", "x" },
+		{ "--ready-fd", "-1" }, { "--system=1", NULL } };
 	struct options options;
 	char why[256];
 

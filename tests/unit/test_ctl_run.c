@@ -28,11 +28,14 @@ START_TEST(the_exit_status_follows_the_outcome)
 		{ "\"outcome\":\"lost\"", 125 },
 		{ "\"outcome\":\"dependency_failed\"", 125 },
 		{ "\"outcome\":\"a_later_one\"", 125 },
-		{ "\"outcome\":\"spawn_failed\",\"error\":{\"step\":\"exec\",\"errno\":\"ENOENT\"}",
+		{ "\"outcome\":\"spawn_failed\","
+		  "\"error\":{\"step\":\"exec\",\"errno\":\"ENOENT\"}",
 		    127 },
-		{ "\"outcome\":\"spawn_failed\",\"error\":{\"step\":\"exec\",\"errno\":\"EACCES\"}",
+		{ "\"outcome\":\"spawn_failed\","
+		  "\"error\":{\"step\":\"exec\",\"errno\":\"EACCES\"}",
 		    126 },
-		{ "\"outcome\":\"spawn_failed\",\"error\":{\"step\":\"chdir\",\"errno\":\"ENOENT\"}",
+		{ "\"outcome\":\"spawn_failed\","
+		  "\"error\":{\"step\":\"chdir\",\"errno\":\"ENOENT\"}",
 		    126 },
 		{ "\"outcome\":\"spawn_failed\"", 126 },
 	};

@@ -51,7 +51,7 @@ teardown(void)
 	ck_assert_int_eq(system(command), 0);
 }
 
-/* ---- paths ------------------------------------------------------------------------------------- */
+/* ---- paths ---------------------------------------------------------------------------------- */
 
 START_TEST(the_environment_names_the_socket)
 {
@@ -153,7 +153,7 @@ START_TEST(the_usual_directory_is_made_even_when_named)
 }
 END_TEST
 
-/* ---- lock -------------------------------------------------------------------------------------- */
+/* ---- lock ----------------------------------------------------------------------------------- */
 
 START_TEST(a_second_lock_says_who_holds_the_first)
 {
@@ -186,7 +186,7 @@ START_TEST(a_lock_file_left_over_blocks_nobody)
 }
 END_TEST
 
-/* ---- listening socket -------------------------------------------------------------------------- */
+/* ---- listening socket ----------------------------------------------------------------------- */
 
 static int connections[16];
 static int nconnections;
@@ -359,7 +359,7 @@ START_TEST(passed_sockets_are_for_this_process_alone)
 }
 END_TEST
 
-/* ---- log, readiness ---------------------------------------------------------------------------- */
+/* ---- log, readiness ------------------------------------------------------------------------- */
 
 static char line[16384];
 
