@@ -74,12 +74,13 @@ prune_later(struct engine *e, int64_t in_us)
 static void
 prune_when_old(struct engine *e)
 {
-	const struct row *oldest = e->store->ops->next_done(e->store, 0);
+	struct store *s = e->store;
+	const struct row *oldest = s->ops->next_done(s, s->ops->oldest_seq(s));
 	int64_t in_us;
 
-	if (oldest == NULL || e->store->bounds.age_us == 0)
+	if (oldest == NULL || s->bounds.age_us == 0)
 		return;
-	in_us = oldest->run->finished_us + e->store->bounds.age_us - slot_loop_wall_us(e->loop);
+	in_us = oldest->run->finished_us + s->bounds.age_us - slot_loop_wall_us(e->loop);
 	prune_later(e, in_us > PRUNE_INTERVAL_US ? in_us : PRUNE_INTERVAL_US);
 }
 

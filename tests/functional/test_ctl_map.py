@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 
-from slottest import (Case, SANITIZE, alone, eventually, find_binary, is_running, limit, rss_kib,
-                      scaled, wait_gone)
+from slottest import (Case, SANITIZE, alone, eventually, find_binary, is_running, limit,
+                      read_to_end, rss_kib, scaled, wait_gone)
 
 
 def rows(*items):
@@ -268,23 +268,33 @@ class StoppedReader(Case):
         stats = await self.c.call("stats.get")
         self.assertLess(stats["submitted"], lines + 20 * 200)
         self.assertTrue((await self.c.run("true"))["ok"])
-        os.set_blocking(reader, False)
-        got = 0
-
-        def drained():
-            nonlocal got
-            while True:
-                try:
-                    data = os.read(reader, 1 << 16)
-                except BlockingIOError:
-                    return False
-                if not data:
-                    return True
-                got += len(data)
-        await eventually(drained, 60, "the rest of the output")
+        got = len(await read_to_end(reader))
         os.close(reader)
         self.assertEqual(got, lines * 20001)
         self.assertEqual(await asyncio.wait_for(process.wait(), scaled(20)), 0)
+
+
+class SmallHistory(Case):
+    settings = ("store.history_jobs=10", "store.output_total=1MiB")
+
+    @limit(120)
+    async def test_outputs_that_map_has_not_printed_yet_are_kept(self):
+        """Its reader comes late, the daemon keeps little: still every byte arrives."""
+        reader, writer = os.pipe()
+        process = await self.ctl.start("map", "-j", "32", "--", "sh", "-c",
+                                       "head -c 200000 /dev/zero", stdout=writer)
+        os.close(writer)
+        process.stdin.write(rows(*range(60)))
+        process.stdin.close()
+
+        async def many_done():
+            return (await self.c.call("stats.get"))["completed"] >= 20
+        await eventually(many_done, 30, "jobs done before anything is read")
+        got = len(await read_to_end(reader))
+        os.close(reader)
+        err = (await process.stderr.read()).decode()
+        self.assertEqual((await asyncio.wait_for(process.wait(), scaled(20)), err), (0, ""))
+        self.assertEqual(got, 60 * 200000)
 
 
 class Long(Case):

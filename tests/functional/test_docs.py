@@ -29,8 +29,9 @@ else may arrive.  A line `← …` takes any further lines up to there.
 
 Shell sessions (both pages).  A fenced block marked `console` is a session of bash: `$ command`,
 continued by `> more`, then what it prints, stdout and stderr.  `…` in a line of output stands
-for anything, a line `…` for any number of lines.  All blocks of a page are one session, with one daemon on
-$SLOTD_SOCKET.  A block that needs a tool which isn't installed (nc, jq) is left out.
+for anything, a line `…` for any number of lines.  All blocks of a page are one session, with
+one daemon on $SLOTD_SOCKET.  A block that needs a tool which isn't installed (nc, jq) is left
+out.
 
 The `c` block of README.md is compiled, linked with libslot and run; what it prints is the
 block that follows it.
@@ -313,6 +314,17 @@ class Dialogue:
             raise AssertionError(f"after the last line: {json.dumps(message)}")
 
 
+def is_installed(tool):
+    """Whether it is there, and for nc: the one that knows -N (netcat-openbsd)."""
+    if shutil.which(tool) is None:
+        return False
+    if tool != "nc":
+        return True
+    said = subprocess.run(["nc", "-h"], capture_output=True, text=True, errors="replace",
+                          stdin=subprocess.DEVNULL, check=False)
+    return re.search(r"^\s*-N\b|\[-[A-Za-z0-9]*N", said.stdout + said.stderr, re.M) is not None
+
+
 class Session:
     """The console blocks of a page, as one session of bash."""
 
@@ -324,8 +336,8 @@ class Session:
         for fence in fences(text):
             if fence.kind != "console":
                 continue
-            missing = [t for t in TOOLS if shutil.which(t) is None
-                       and re.search(rf"\b{t}\b", "\n".join(fence.rows))]
+            missing = [t for t in TOOLS if not is_installed(t)
+                       and re.search(rf"\b{t} -", "\n".join(fence.rows))]
             if missing:
                 self.left_out.append((fence.number, missing))
             else:

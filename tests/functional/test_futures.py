@@ -585,3 +585,67 @@ class OverASocket(Case):
         self.assertEqual(await stream.result(), {"done": 2})
         self.assertEqual(len((await waiting)["done"]), 2)
         await asyncio.wait_for(asyncio.shield(other.eof), 20)
+
+
+class Pinned(Case):
+    """A completion that an open request names is not pruned."""
+
+    max_running = 8
+    settings = ("store.history_jobs=5",)
+
+    async def others_push_it_out(self):
+        jobs = (await self.c.call("job.submit_batch", jobs=[{"argv": ["true"]}] * 50))["jobs"]
+        for job in jobs[-5:]:
+            await self.c.finish(job)
+
+    async def test_wait_and_gather_tell_of_jobs_that_ended_long_before_the_last(self):
+        gate = self.gate()
+        jobs = (await self.c.call("job.submit_batch", jobs=[
+            gate.spec(), *[sh(f"echo {i}") for i in range(20)]]))["jobs"]
+        waiting = self.c.start("futures.wait", {"jobs": jobs})
+        gathering = self.c.start("futures.gather", {"jobs": jobs, "with_output": 10})
+        await self.others_push_it_out()
+        gate.open()
+        self.assertEqual(sorted(d["job"] for d in (await waiting)["done"]), jobs)
+        results = (await gathering)["results"]
+        self.assertEqual([r["stdout"] for r in results], ["", *[f"{i}\n" for i in range(20)]])
+
+    async def test_as_completed_with_a_slow_consumer_loses_nothing(self):
+        jobs = (await self.c.call("job.submit_batch",
+                                  jobs=[sh(f"echo {i}") for i in range(20)]))["jobs"]
+        stream = self.c.stream("futures.as_completed", jobs=jobs, window=1, with_output=10)
+        await stream.until(lambda: stream.n == 1)
+        await self.others_push_it_out()
+        got = []
+        while len(got) < 20:
+            got.append(await stream.next())
+            stream.credit(1)
+        self.assertEqual(sorted(i["job"] for i in got), jobs)
+        self.assertEqual({i["job"]: i["stdout"] for i in got},
+                         {job: f"{i}\n" for i, job in enumerate(jobs)})
+        self.assertEqual(await stream.result(), {"done": 20})
+
+    async def test_an_item_of_a_map_is_readable_until_it_is_consumed(self):
+        stream = self.c.stream("map.open", limit=10, window=10)
+        await stream.until(lambda: stream.credits == 10)
+        jobs = (await self.c.call("map.push", stream=stream.id,
+                                  jobs=[sh(f"echo {i}") for i in range(10)]))["jobs"]
+        await stream.until(lambda: stream.n == 10)
+        await self.others_push_it_out()
+        for index, job in enumerate(jobs):
+            self.assertEqual(await self.c.output(job), b"%d\n" % index)
+        stream.credit(10)
+        await self.c.call("map.end", stream=stream.id)
+        self.assertEqual((await stream.result())["ok"], 10)
+
+    async def test_what_nobody_names_is_pruned(self):
+        first = (await self.c.run("true"))["job"]
+        await self.others_push_it_out()
+
+        async def pruned():
+            try:
+                await self.c.get(first)
+            except RpcError as exc:
+                return exc
+            return None
+        self.assertKind(await eventually(pruned, 10, "the first job pruned"), "NoSuchJob", 1001)

@@ -12,11 +12,11 @@ from .gate import Gate, Mark
 from .proc import (children, descendants, is_running, proc_status, rss_kib, switches,
                    wait_gone)
 from .term import Terminal
-from .timing import SANITIZE, SCALE, eventually, scaled, within
+from .timing import SANITIZE, SCALE, eventually, read_to_end, scaled, within
 
 __all__ = [
     "Case", "Client", "Closed", "Ctl", "Daemon", "Done", "Gate", "Mark", "Raw", "RpcError",
     "SANITIZE", "SCALE", "Stream", "Terminal", "alone", "b64", "children", "descendants", "eventually",
-    "find_binary", "is_running", "limit", "line", "proc_status", "rss_kib", "scaled", "sh",
+    "find_binary", "is_running", "limit", "line", "proc_status", "read_to_end", "rss_kib", "scaled", "sh",
     "switches", "to_bytes", "wait_gone", "within",
 ]

@@ -37,3 +37,25 @@ async def eventually(fn, timeout=10.0, what=None):
             raise AssertionError(f"never came true in {scaled(timeout):g} s: {what or fn}")
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, 0.05)
+
+
+async def read_to_end(fd, timeout=60.0):
+    """All bytes of a pipe up to its end; the descriptor stays the caller's."""
+    loop = asyncio.get_running_loop()
+    os.set_blocking(fd, False)
+    parts, ended = [], loop.create_future()
+
+    def on_readable():
+        try:
+            data = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return
+        parts.append(data)
+        if not data and not ended.done():
+            ended.set_result(None)
+    loop.add_reader(fd, on_readable)
+    try:
+        await within(ended, timeout, f"end of the pipe after {sum(map(len, parts))} bytes")
+    finally:
+        loop.remove_reader(fd)
+    return b"".join(parts)
