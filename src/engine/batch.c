@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#define SPARE_FACTS_MAX 4096 /* a batch that grew beyond is not kept for the next turn */
+
 static struct batch *
 open_batch(struct engine *e)
 {
@@ -92,7 +94,6 @@ act(struct engine *e, struct fact *f)
 	case FACT_DONE:
 		ack(e, f);
 		e->published_seq = f->job->row->run->seq;
-		hub_completed(e);
 		job_publish(f->job);
 		break;
 	}
@@ -103,7 +104,7 @@ static void
 recycle(struct engine *e, struct batch *b)
 {
 	b->nfacts = b->ndirty = 0;
-	if (e->spare == NULL) {
+	if (e->spare == NULL && b->cap <= SPARE_FACTS_MAX) {
 		e->spare = b;
 		return;
 	}
@@ -117,6 +118,7 @@ on_commit(void *arg, uint64_t number, int error)
 {
 	struct engine *e = arg;
 	struct batch *b = e->in_flight;
+	uint64_t seen = e->published_seq;
 
 	(void)number;
 	(void)error; /* the memory store knows none */
@@ -128,6 +130,8 @@ on_commit(void *arg, uint64_t number, int error)
 		job_unref(b->facts[i].job);
 		free(b->facts[i].run);
 	}
+	if (e->published_seq != seen)
+		hub_completed(e);
 	for (size_t i = 0; i < b->ndirty; i++) {
 		session_release(b->dirty[i].session, b->dirty[i].position);
 		session_unref(b->dirty[i].session);
@@ -148,15 +152,26 @@ batch_commit(struct engine *e)
 	e->store->ops->commit(e->store, on_commit, e);
 }
 
+static void
+batch_free(struct batch *b)
+{
+	if (b == NULL)
+		return;
+	for (size_t i = 0; i < b->nfacts; i++) {
+		job_unref(b->facts[i].job);
+		free(b->facts[i].run);
+	}
+	for (size_t i = 0; i < b->ndirty; i++)
+		session_unref(b->dirty[i].session);
+	free(b->facts);
+	free(b->dirty);
+	free(b);
+}
+
 void
 batches_free(struct engine *e)
 {
-	struct batch *b = e->spare;
-
-	if (b != NULL) {
-		free(b->facts);
-		free(b->dirty);
-		free(b);
-	}
-	e->spare = NULL;
+	batch_free(e->spare);
+	batch_free(e->open);
+	e->spare = e->open = NULL;
 }

@@ -47,6 +47,8 @@ struct engine {
 	uint64_t npending, nrunning;
 	int64_t pending_bytes;
 	struct job_ties_list clocked; /* wait for a wall-clock time */
+	STAILQ_HEAD(, job_orphans) orphans; /* to be cancelled, in slices */
+	struct slot_call cancel_orphans;
 	struct keys keys;
 
 	/* depend.c */

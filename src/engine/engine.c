@@ -164,6 +164,7 @@ init_lists(struct engine *e)
 	e->idle_check.run = on_idle_check;
 	e->linger.fire = on_linger;
 	e->clock_fd = -1;
+	job_init(e);
 	depend_init(e);
 	submit_init(e);
 }
@@ -286,12 +287,11 @@ engine_free(struct engine *e)
 	while ((s = TAILQ_FIRST(&e->sessions)) != NULL) {
 		session_close(s, "engine ends");
 		slot_loop_call_cancel(e->loop, &s->reap);
-		session_ref(s); /* (the open batch may hold it too) */
-		session_unref(s);
-		session_unref(s);
+		session_unref(s); /* (the open batch may hold it too) */
 	}
 	if (e->store != NULL)
 		batch_commit(e);
+	job_fini(e);
 	depend_fini(e);
 	free_jobs(e);
 	cancel_calls(e);
@@ -355,10 +355,12 @@ on_launch_lost(void *arg, const char *why)
 	slot_log(e->logger, SLOT_LOG_ERROR, "launcher lost why=\"%s\" running=%llu", why,
 	    (unsigned long long)e->nrunning);
 	e->launch = NULL;
+	slot_executor_pause(e->executor); /* until there is another */
 	while ((job = idtab_next(&e->jobs, id + 1, &id)) != NULL)
 		run_on_lost(job);
 	if (gone != NULL)
 		gone->ops->free(gone);
+	methods_job_lost(e);
 	engine_touch(e);
 	if (e->options.on_lost != NULL)
 		e->options.on_lost(e->options.arg);
@@ -377,6 +379,7 @@ engine_set_launch(struct engine *e, struct launch *launch)
 {
 	e->launch = launch;
 	e->ceiling = ENGINE_UNLIMITED; /* a launcher begins without one */
+	slot_executor_resume(e->executor);
 	engine_apply_limits(e);
 }
 
@@ -544,7 +547,7 @@ on_idle_check(struct slot_call *call)
 	struct engine *e = slot_container_of(call, struct engine, idle_check);
 	bool idle = engine_idle(e);
 
-	if (e->drain == DRAIN_ON && e->npending == 0 && e->nrunning == 0 &&
+	if (e->drain != DRAIN_OFF && e->npending == 0 && e->nrunning == 0 &&
 	    !TAILQ_EMPTY(&e->drains) && e->by_phase[ROW_DONE].tqh_first == NULL)
 		methods_admin_idle(e);
 	if (e->shutting_down) {

@@ -6,6 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A filter on a queue that isn't there would wait for ever. */
+static bool
+queue_is_known(struct request *req, const char *queue)
+{
+	if (queue == NULL || queue_find(req->engine->queues, queue) != NULL)
+		return true;
+	request_bad_param(req, "filter", "filter.queue: there is no queue \"%s\"", queue);
+	return false;
+}
+
 /* ---- completions ---- */
 
 #define SCAN_MAX 4096 /* rows a stream looks at in one pump: a narrow filter must not stall */
@@ -101,6 +111,8 @@ hub_on_completions_subscribe(struct request *req)
 	struct completions *state;
 	uint64_t since = e->published_seq;
 
+	if (!queue_is_known(req, p->filter.queue) || !request_may_wait(req))
+		return;
 	if (p->instance != NULL && strcmp(p->instance, e->instance) != 0) {
 		truncated(req);
 		return;
@@ -153,10 +165,9 @@ events_pump(struct request *req)
 
 	if (state->dropped == 0 || !request_can_send(req))
 		return;
-	rpc_write_gap(req->session->out, req->id, state->dropped,
-	    (int64_t)req->engine->published_seq);
+	session_wrote_line(req->session, rpc_write_gap(req->session->out, req->id, state->dropped,
+	    (int64_t)req->engine->published_seq));
 	state->dropped = 0;
-	session_wrote(req->session);
 }
 
 static const struct request_ops events_ops = {
@@ -167,8 +178,12 @@ static const struct request_ops events_ops = {
 void
 hub_on_events_subscribe(struct request *req)
 {
-	struct events *state = calloc(1, sizeof *state);
+	struct events *state;
 
+	if (!queue_is_known(req, req->call.u.events_subscribe.filter.queue) ||
+	    !request_may_wait(req))
+		return;
+	state = calloc(1, sizeof *state);
 	if (state == NULL) {
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;

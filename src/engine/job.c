@@ -19,21 +19,21 @@ on_future_cancel(struct slot_future *f)
 }
 
 static void
-close_passed(struct job_ties *t)
+close_passed(struct engine *e, struct job_ties *t)
 {
 	for (int i = 0; i < 3; i++) {
 		if (t->fds[i] >= 0)
-			close(t->fds[i]);
+			session_close_fds(e, &t->fds[i], 1);
 		t->fds[i] = -1;
 	}
 }
 
 static void
-ties_free(struct job_ties *t)
+ties_free(struct engine *e, struct job_ties *t)
 {
 	if (t == NULL)
 		return;
-	close_passed(t);
+	close_passed(e, t);
 	free(t->dependents);
 	free(t);
 }
@@ -46,7 +46,7 @@ on_future_destroy(struct slot_future *f)
 
 	if (idtab_get(shells, job->row->id) == job)
 		idtab_remove(shells, job->row->id);
-	ties_free(job->ties);
+	ties_free(job->engine, job->ties);
 	run_free(job->active);
 	row_unpin(job->engine->store, job->row);
 	row_unref(job->engine->store, job->row);
@@ -142,8 +142,8 @@ on_start(struct slot_action *a)
 	run_begin(active);
 	queue_started(e->queues, &job->place, a->slots);
 	job->row->attempt++;
+	*run = (struct row_run){ .exit_code = -1 }; /* nothing of an attempt before */
 	run->started_us = slot_loop_wall_us(e->loop);
-	run->finished_us = 0;
 	job_move(job, ROW_RUNNING);
 	record(job, STORE_STARTED);
 	batch_add(e, FACT_STARTED, job, NULL);
@@ -164,18 +164,14 @@ tie(struct job *job, const struct job_new *in)
 	struct job_ties *t;
 	bool has_fd = in->fds[0] >= 0 || in->fds[1] >= 0 || in->fds[2] >= 0;
 
-	if (in->session == NULL && in->stream == NULL && !has_fd)
+	if (in->owner == NULL && !has_fd)
 		return 0;
 	t = job_ties(job);
 	if (t == NULL)
 		return -ENOMEM;
-	if (in->session != NULL) {
-		t->session = in->session;
-		LIST_INSERT_HEAD(&in->session->bound, t, of_session);
-	}
-	if (in->stream != NULL) {
-		t->in_stream = true;
-		LIST_INSERT_HEAD(in->stream, t, of_stream);
+	if (in->owner != NULL) {
+		t->owned = true;
+		LIST_INSERT_HEAD(in->owner, t, of_owner);
 	}
 	for (int i = 0; i < 3; i++)
 		t->fds[i] = in->fds[i];
@@ -224,7 +220,7 @@ fail_ties:
 	job_unbind(job);
 	if (job->ties != NULL)
 		job->ties->fds[0] = job->ties->fds[1] = job->ties->fds[2] = -1;
-	ties_free(job->ties);
+	ties_free(e, job->ties);
 fail_table:
 	idtab_remove(&e->jobs, id);
 fail_queue:
@@ -304,13 +300,9 @@ job_unbind(struct job *job)
 
 	if (t == NULL)
 		return;
-	if (t->session != NULL) {
-		LIST_REMOVE(t, of_session);
-		t->session = NULL;
-	}
-	if (t->in_stream)
-		LIST_REMOVE(t, of_stream);
-	t->in_stream = false;
+	if (t->owned)
+		LIST_REMOVE(t, of_owner);
+	t->owned = false;
 }
 
 /* ---- pending: held or in the executor's order ---- */
@@ -402,7 +394,7 @@ job_clock_changed(struct engine *e)
 }
 
 int
-job_set_place(struct job *job, struct queue *queue, int priority)
+job_set(struct job *job, struct queue *queue, int priority, bool hold)
 {
 	struct engine *e = job->engine;
 	bool in_line = slot_action_state(&job->action) == SLOT_ACTION_PENDING;
@@ -419,14 +411,21 @@ job_set_place(struct job *job, struct queue *queue, int priority)
 			job->row->queue = queue_name(queue);
 		}
 	}
-	if (rc == 0) {
-		job->action.priority = (int16_t)priority;
-		job->row->priority = (int16_t)priority;
-		record(job, STORE_SET);
-	}
+	if (in_line && rc < 0)
+		slot_executor_push(e->executor, &job->action);
+	if (rc < 0)
+		return rc;
+	job->action.priority = (int16_t)priority;
+	job->row->priority = (int16_t)priority;
+	job->row->hold = hold;
 	if (in_line)
 		slot_executor_push(e->executor, &job->action);
-	return rc;
+	if (hold)
+		job_hold(job, JOB_HELD_HOLD);
+	else
+		job_release_hold(job, JOB_HELD_HOLD);
+	record(job, STORE_SET);
+	return 0;
 }
 
 enum msg_reason
@@ -465,7 +464,6 @@ job_requeue(struct job *job, int64_t delay_us)
 	job_move(job, ROW_PENDING);
 	record(job, STORE_REQUEUED);
 	batch_add(e, FACT_REQUEUED, job, NULL);
-	e->stats.retries++;
 	if (delay_us > 0 &&
 	    job_hold_until(job, JOB_HELD_RETRY, slot_loop_now_us(e->loop) + delay_us) == 0)
 		return;
@@ -533,6 +531,7 @@ job_publish(struct job *job)
 {
 	const struct row_run *run = job->row->run;
 	struct slot_future *f = &job->action.future;
+	struct engine *e = job->engine;
 
 	job->published = true;
 	if (run->ok)
@@ -543,8 +542,9 @@ job_publish(struct job *job)
 		slot_future_set_exception(f, -SLOT_EFAILED, NULL, NULL);
 	job_unbind(job);
 	if (job->ties != NULL)
-		close_passed(job->ties);
-	engine_history_grew(job->engine);
+		close_passed(e, job->ties);
+	run_over(job);
+	engine_history_grew(e);
 	job_drop_if_over(job);
 }
 
@@ -586,4 +586,87 @@ job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 	if (active->launched && !active->exited)
 		run_cancel(job, grace_ms);
 	return true;
+}
+
+/* ---- many at once ---- */
+
+#define CANCEL_SLICE 256 /* jobs cancelled in one call */
+
+struct job_orphans { /* bound jobs whose session or map is gone */
+	STAILQ_ENTRY(job_orphans) entry;
+	struct job_ties_list list;
+	enum msg_reason reason;
+};
+
+/* True: the list is empty now. */
+static bool
+cancel_some(struct job_ties_list *list, enum msg_reason reason)
+{
+	struct job_ties *t;
+
+	for (int i = 0; i < CANCEL_SLICE; i++) {
+		if ((t = LIST_FIRST(list)) == NULL)
+			return true;
+		job_unbind(t->job);
+		job_cancel(t->job, -1, reason);
+	}
+	return LIST_EMPTY(list);
+}
+
+static void
+on_orphans(struct slot_call *call)
+{
+	struct engine *e = slot_container_of(call, struct engine, cancel_orphans);
+	struct job_orphans *o = STAILQ_FIRST(&e->orphans);
+
+	if (o == NULL)
+		return;
+	if (cancel_some(&o->list, o->reason)) {
+		STAILQ_REMOVE_HEAD(&e->orphans, entry);
+		free(o);
+	}
+	if (!STAILQ_EMPTY(&e->orphans))
+		slot_loop_call_soon(e->loop, &e->cancel_orphans);
+}
+
+void
+job_cancel_list(struct engine *e, struct job_ties_list *list, enum msg_reason reason)
+{
+	struct job_orphans *o;
+
+	if (cancel_some(list, reason))
+		return;
+	o = calloc(1, sizeof *o);
+	if (o == NULL) { /* then all at once */
+		while (!cancel_some(list, reason))
+			;
+		return;
+	}
+	o->reason = reason;
+	LIST_FIRST(&o->list) = LIST_FIRST(list); /* the whole list, which isn't empty, moves */
+	LIST_FIRST(&o->list)->of_owner.le_prev = &LIST_FIRST(&o->list);
+	LIST_INIT(list);
+	STAILQ_INSERT_TAIL(&e->orphans, o, entry);
+	slot_loop_call_soon(e->loop, &e->cancel_orphans);
+}
+
+void
+job_init(struct engine *e)
+{
+	STAILQ_INIT(&e->orphans);
+	e->cancel_orphans.run = on_orphans;
+}
+
+void
+job_fini(struct engine *e)
+{
+	struct job_orphans *o;
+
+	slot_loop_call_cancel(e->loop, &e->cancel_orphans);
+	while ((o = STAILQ_FIRST(&e->orphans)) != NULL) {
+		while (!cancel_some(&o->list, o->reason))
+			;
+		STAILQ_REMOVE_HEAD(&e->orphans, entry);
+		free(o);
+	}
 }

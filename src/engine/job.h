@@ -27,8 +27,6 @@
 struct engine;
 struct job;
 struct job_run;
-struct session;
-struct request;
 
 enum job_held { /* why a pending job is not in the executor; bits */
 	JOB_HELD_HOLD = 1 << 0,
@@ -46,10 +44,8 @@ struct job_ties {
 	uint64_t *dependents;     /* ids of jobs that wait for this one */
 	size_t ndependents, dependents_cap;
 	unsigned waits_for;       /* jobs it waits for, not ended yet */
-	struct session *session;  /* bound to it (borrowed; the session lets go first) */
-	bool in_stream;           /* in the list of the map it belongs to */
-	LIST_ENTRY(job_ties) of_session;
-	LIST_ENTRY(job_ties) of_stream;
+	bool owned;               /* bound to a session or a map: in its list */
+	LIST_ENTRY(job_ties) of_owner;
 	LIST_ENTRY(job_ties) on_clock; /* waits for a wall-clock time */
 	bool clocked;
 	int fds[3];               /* passed for stdin, stdout, stderr; -1: none */
@@ -91,8 +87,7 @@ struct job_new {
 	struct env_blob *env;     /* taken on success */
 	struct queue *queue;
 	uint32_t uid;
-	struct session *session;  /* bound to (NULL: detached) */
-	struct job_ties_list *stream; /* the jobs of its map (NULL: none) */
+	struct job_ties_list *owner; /* jobs of the session or map it is bound to; NULL: detached */
 	int fds[3];               /* taken on success; -1: none */
 	uint32_t cost;
 };
@@ -158,13 +153,19 @@ void job_drop_if_over(struct job *job);
  */
 bool job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason);
 
-/* Moves a pending job to another queue and priority. 0 or -ENOMEM. */
-int job_set_place(struct job *job, struct queue *queue, int priority);
+/* Cancels all jobs of a list of bound ones, which is empty afterwards: a few at once, the rest in
+ * slices. */
+void job_cancel_list(struct engine *e, struct job_ties_list *list, enum msg_reason reason);
+void job_init(struct engine *e);
+void job_fini(struct engine *e);
+
+/* What job.set changes of a pending job. 0 or -ENOMEM. */
+int job_set(struct job *job, struct queue *queue, int priority, bool hold);
 
 /* Why a pending job waits. */
 enum msg_reason job_reason(const struct job *job);
 
-/* Unbinds it from session and stream, whichever it has. */
+/* Unbinds it from its session or map. */
 void job_unbind(struct job *job);
 
 #endif

@@ -15,6 +15,7 @@ extern const struct request_method methods_submit[];  /* job.submit, job.submit_
 
 /* A job was launched: signals that waited for that go out. The launcher answered one. */
 void methods_job_launched(struct engine *e);
+void methods_job_lost(struct engine *e); /* it will answer none any more */
 void methods_job_signaled(struct engine *e, uint64_t token, int error);
 /* Nothing is pending or running: drains are answered. */
 void methods_admin_idle(struct engine *e);

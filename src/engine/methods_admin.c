@@ -178,6 +178,8 @@ on_drain(struct request *req)
 		drain_off(req);
 		return;
 	}
+	if (!request_may_wait(req))
+		return;
 	e->drain = DRAIN_ON;
 	request_wait(req, &drain_ops, NULL);
 	request_enlist(req, &e->drains);

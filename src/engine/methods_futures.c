@@ -15,6 +15,12 @@ struct jobs {
 	size_t n;
 };
 
+static const struct row *
+row_of(const struct slot_future *f)
+{
+	return job_of_future(f)->row;
+}
+
 static void
 jobs_free(struct jobs *jobs)
 {
@@ -22,6 +28,21 @@ jobs_free(struct jobs *jobs)
 		slot_future_unref(jobs->v[i]);
 	free(jobs->v);
 	*jobs = (struct jobs){ 0 };
+}
+
+/* A reply that holds them all must fit a line. */
+static int
+check_reply(struct request *req, const struct jobs *jobs)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < jobs->n; i++)
+		bytes += VIEW_COMPLETION_MAX + row_of(jobs->v[i])->spec->tag_len;
+	if (bytes <= VIEW_BUDGET)
+		return 0;
+	request_error(req, RPC_LIMIT_EXCEEDED, "the completions of these %zu jobs and their tags "
+	    "don't fit into one reply: name fewer, or use futures.as_completed", jobs->n);
+	return -1;
 }
 
 /* In the order given. -1: the request was answered. */
@@ -59,12 +80,6 @@ jobs_get(struct request *req, const struct msg_int_list *ids, struct jobs *jobs)
 	return 0;
 }
 
-static const struct row *
-row_of(const struct slot_future *f)
-{
-	return job_of_future(f)->row;
-}
-
 static int
 by_seq(const void *a, const void *b)
 {
@@ -93,7 +108,12 @@ out_of_memory(struct request *req)
 /* ---- futures.as_completed ---- */
 
 struct as_completed {
+	struct request *req;
 	struct slot_as_completed *ac;
+	/* Ours and not the combinator's: at the timeout the answer goes out even if the client's
+	 * window keeps back what ended before. */
+	struct slot_timer timer;
+	bool timed_out;
 	struct jobs jobs;
 	int64_t *sent;            /* ids, in finish order */
 	size_t nsent;
@@ -102,6 +122,7 @@ struct as_completed {
 static void
 as_completed_free(struct as_completed *st)
 {
+	slot_loop_timer_clear(st->req->engine->loop, &st->timer);
 	slot_as_completed_free(st->ac);
 	jobs_free(&st->jobs);
 	free(st->sent);
@@ -219,17 +240,23 @@ as_completed_pump(struct request *req)
 			return;
 		}
 	}
-	switch (slot_as_completed_status(st->ac)) {
-	case 1:
-		return;
-	case 0:
+	if (slot_as_completed_status(st->ac) == 0) {
 		result.done = (int64_t)st->nsent;
 		as_completed_free(st);
 		request_reply(req, &result);
-		return;
-	default:
+	} else if (st->timed_out) {
 		as_completed_timeout(req);
 	}
+}
+
+/* What ended before is sent first, as far as it may be. */
+static void
+on_as_completed_timer(struct slot_timer *timer)
+{
+	struct as_completed *st = slot_container_of(timer, struct as_completed, timer);
+
+	st->timed_out = true;
+	request_wake(st->req);
 }
 
 static void
@@ -248,8 +275,12 @@ static void
 on_as_completed(struct request *req)
 {
 	const struct msg_futures_as_completed *p = &req->call.u.futures_as_completed;
-	struct as_completed *st = calloc(1, sizeof *st);
+	struct slot_loop *loop = req->engine->loop;
+	struct as_completed *st;
 
+	if (!request_may_wait(req))
+		return;
+	st = calloc(1, sizeof *st);
 	if (st == NULL || (st->sent = calloc(p->jobs.n, sizeof *st->sent)) == NULL) {
 		free(st);
 		out_of_memory(req);
@@ -261,9 +292,12 @@ on_as_completed(struct request *req)
 		return;
 	}
 	qsort(st->jobs.v, st->jobs.n, sizeof *st->jobs.v, by_seq); /* those done: finish order */
-	st->ac = slot_as_completed_new(req->engine->loop, st->jobs.v, st->jobs.n,
-	    timeout_of(p->timeout_ms), on_as_completed_ready, req, NULL);
-	if (st->ac == NULL) {
+	st->req = req;
+	st->timer.fire = on_as_completed_timer;
+	st->ac = slot_as_completed_new(loop, st->jobs.v, st->jobs.n, SLOT_NO_TIMEOUT,
+	    on_as_completed_ready, req, NULL);
+	if (st->ac == NULL || (p->timeout_ms != MSG_NULL &&
+	    slot_loop_timer_set(loop, &st->timer, slot_loop_in_ms(loop, p->timeout_ms)) < 0)) {
 		as_completed_free(st);
 		out_of_memory(req);
 		return;
@@ -280,6 +314,7 @@ struct waiter {
 };
 
 static void on_decided(struct slot_future *f, void *arg);
+static void answer(struct request *req);
 
 static void
 waiter_free(struct waiter *st)
@@ -302,14 +337,38 @@ waiter_drop(struct request *req, bool cancelled)
 	waiter_free(st);
 }
 
-static const struct request_ops waiter_ops = { .drop = waiter_drop };
+/* Decided, but nothing is written for a client that doesn't read: here there is room again. */
+static void
+waiter_pump(struct request *req)
+{
+	struct waiter *st = req->state;
 
-/* Takes st and its future (which may be NULL: out of memory). */
+	if (slot_future_done(st->future) && request_can_send(req))
+		answer(req);
+}
+
+static const struct request_ops waiter_ops = { .drop = waiter_drop, .pump = waiter_pump };
+
+/* Takes st and its future (which may be NULL: out of memory). What is decided already needs to
+ * wait for nothing but room. */
 static void
 waiter_start(struct request *req, struct waiter *st)
 {
-	if (st->future == NULL ||
-	    slot_future_add_done_callback(st->future, on_decided, req) < 0) {
+	req->state = st;
+	if (st->future != NULL && slot_future_done(st->future) && request_can_send(req)) {
+		answer(req);
+		return;
+	}
+	if (st->future == NULL || !request_may_wait(req)) {
+		if (st->future == NULL)
+			out_of_memory(req);
+		else
+			slot_future_set_cancelled(st->future);
+		waiter_free(st);
+		return;
+	}
+	if (slot_future_add_done_callback(st->future, on_decided, req) < 0) {
+		slot_future_set_cancelled(st->future);
 		waiter_free(st);
 		out_of_memory(req);
 		return;
@@ -330,6 +389,11 @@ waiter_new(struct request *req, const struct msg_int_list *ids)
 		free(st);
 		return NULL;
 	}
+	if (check_reply(req, &st->jobs) < 0) {
+		jobs_free(&st->jobs);
+		free(st);
+		return NULL;
+	}
 	return st;
 }
 
@@ -338,9 +402,10 @@ static struct msg_completion *
 completions(struct view *v, struct slot_future *const *futures, size_t n, int64_t with_output)
 {
 	struct msg_completion *c = arena_calloc(&v->arena, n + 1, sizeof *c);
-	size_t budget = VIEW_BUDGET, per = n * 256; /* what a completion takes without output */
+	size_t budget = VIEW_BUDGET;
 
-	budget = budget > per ? budget - per : 0;
+	for (size_t i = 0; i < n; i++) /* (check_reply saw that these fit) */
+		budget -= VIEW_COMPLETION_MAX + row_of(futures[i])->spec->tag_len;
 	for (size_t i = 0; c != NULL && i < n; i++)
 		if (view_completion(v, row_of(futures[i]), with_output, &budget, &c[i]) < 0)
 			return NULL;
@@ -414,7 +479,7 @@ answer_job(struct request *req, const struct row *row)
 	struct msg_job job;
 	size_t budget = VIEW_BUDGET / 2;
 
-	if (view_job(&v, req->engine, row, 0, &job) < 0 ||
+	if (view_job(&v, req->engine, row, VIEW_ARGV_ALL, &job) < 0 ||
 	    view_outputs(&v, row, req->call.u.job_result.with_output, &budget, &job.out,
 	    &job.err) < 0)
 		out_of_memory(req);
@@ -441,16 +506,15 @@ answer_result(struct request *req, const struct slot_wait_result *r)
 }
 
 static void
-on_decided(struct slot_future *f, void *arg)
+answer(struct request *req)
 {
-	struct request *req = arg;
 	struct waiter *st = req->state;
 	void *value = NULL, *detail = NULL;
-	int code = slot_future_result(f, &value);
+	int code = slot_future_result(st->future, &value);
 
 	req->ops = NULL; /* from here on the state is ours */
 	if (code < 0)
-		slot_future_exception(f, NULL, &detail);
+		slot_future_exception(st->future, NULL, &detail);
 	if (req->call.method->id == M_FUTURES_GATHER) {
 		if (code == 0)
 			answer_gather(req, value);
@@ -464,6 +528,18 @@ on_decided(struct slot_future *f, void *arg)
 		answer_result(req, value);
 	}
 	waiter_free(st);
+}
+
+static void
+on_decided(struct slot_future *f, void *arg)
+{
+	struct request *req = arg;
+
+	(void)f;
+	if (request_can_send(req))
+		answer(req);
+	else
+		request_defer(req);
 }
 
 static enum slot_return_when

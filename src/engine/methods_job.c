@@ -27,7 +27,7 @@ reply_job(struct request *req, const struct row *row)
 	struct view v = { 0 };
 	struct msg_job job;
 
-	if (view_job(&v, req->engine, row, 0, &job) < 0)
+	if (view_job(&v, req->engine, row, VIEW_ARGV_ALL, &job) < 0)
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 	else
 		request_reply(req, &job);
@@ -233,18 +233,20 @@ on_cancel(struct request *req)
 	const struct msg_job_cancel *p = &req->call.u.job_cancel;
 	struct cancel *c;
 
-	if (!rows_exist(req, &p->jobs) || !request_watch(req, p->jobs.n))
+	if (!rows_exist(req, &p->jobs) || !request_watch(req, p->jobs.n) ||
+	    (p->wait && !request_may_wait(req)))
 		return;
 	c = cancel_new(req, p->jobs.n);
 	if (c == NULL) {
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
 	}
-	request_wait(req, &cancel_ops, c);
 	for (size_t i = 0; i < p->jobs.n; i++)
 		cancel_one(c, i, (uint64_t)p->jobs.v[i], p);
 	if (c->nwaiting == 0)
 		cancel_answer(c);
+	else
+		request_wait(req, &cancel_ops, c);
 }
 
 /* ---- signal ---- */
@@ -333,6 +335,15 @@ methods_job_launched(struct engine *e)
 }
 
 void
+methods_job_lost(struct engine *e)
+{
+	struct request *req;
+
+	while ((req = TAILQ_FIRST(&e->signals)) != NULL)
+		signal_answer(req, ESRCH);
+}
+
+void
 methods_job_signaled(struct engine *e, uint64_t token, int error)
 {
 	struct request *req;
@@ -366,7 +377,7 @@ on_signal(struct request *req)
 		return;
 	}
 	w->job = job_ref(job_find(req->engine, row->id));
-	request_wait(req, &signal_ops, w);
+	request_park(req, &signal_ops, w);
 	request_enlist(req, &req->engine->signals);
 	signal_send(req);
 }
@@ -396,15 +407,17 @@ on_set(struct request *req)
 		request_bad_param(req, "queue", "there is no queue \"%s\"", p->queue);
 		return;
 	}
-	if (job_set_place(job, q, p->priority != MSG_NULL ? (int)p->priority : row->priority) < 0) {
+	if (queue_limit(q) != 0 && job->action.slots > queue_limit(q)) {
+		request_error(req, RPC_LIMIT_EXCEEDED, "job %llu needs %u slots, but queue \"%s\" runs "
+		    "at most %u", (unsigned long long)row->id, job->action.slots, queue_name(q),
+		    queue_limit(q));
+		return;
+	}
+	if (job_set(job, q, p->priority != MSG_NULL ? (int)p->priority : row->priority,
+	    p->hold >= 0 ? p->hold != 0 : row->hold) < 0) {
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
 	}
-	if (p->hold == 1)
-		job_hold(job, JOB_HELD_HOLD);
-	else if (p->hold == 0)
-		job_release_hold(job, JOB_HELD_HOLD);
-	job->row->hold = (job->held & JOB_HELD_HOLD) != 0;
 	job_kick(e);
 	reply_job(req, row);
 }

@@ -24,7 +24,8 @@ struct map {
 	struct map_items ready;    /* done, to be sent */
 	struct map_items sent;     /* without window: not yet in the kernel; with: not credited */
 	int64_t credit;            /* pushes the client may make */
-	bool ended;
+	bool ended;                /* no more pushes, but those that wait for room */
+	bool failed;               /* on_error: cancel; those neither */
 	struct msg_map_result result;
 };
 
@@ -33,14 +34,7 @@ static void on_job_done(struct slot_future *f, void *arg);
 static void
 cancel_jobs(struct map *m, enum msg_reason reason)
 {
-	struct job_ties *t;
-
-	while ((t = LIST_FIRST(&m->jobs)) != NULL) {
-		struct job *job = t->job;
-
-		job_unbind(job);
-		job_cancel(job, -1, reason);
-	}
+	job_cancel_list(m->req->engine, &m->jobs, reason);
 }
 
 static void
@@ -71,11 +65,35 @@ map_free(struct map *m)
 	free(m);
 }
 
+/* A push of this map that is held for lack of room. NULL: none. */
+static struct request *
+held_push(const struct map *m)
+{
+	struct request *req;
+
+	TAILQ_FOREACH(req, &m->req->session->requests, entry)
+		if (req->held && req->call.method->id == M_MAP_PUSH &&
+		    rpc_id_equal(req->call.u.map_push.stream, m->req->id))
+			return req;
+	return NULL;
+}
+
+/* Their specs rest on the map's defaults: they can't outlive it. */
+static void
+refuse_held(struct map *m)
+{
+	struct request *req;
+
+	while ((req = held_push(m)) != NULL)
+		request_error(req, RPC_INVALID_STATE, "the map has ended");
+}
+
 static void
 map_drop(struct request *req, bool cancelled)
 {
 	struct map *m = req->state;
 
+	refuse_held(m);
 	cancel_jobs(m, cancelled ? MSG_REASON_CLIENT : MSG_REASON_SESSION_ENDED);
 	map_free(m);
 }
@@ -89,8 +107,7 @@ give_credit(struct map *m, int64_t n)
 	if (n == 0 || m->ended)
 		return;
 	m->credit += n;
-	rpc_write_credit(s->out, m->req->id, n);
-	session_wrote(s);
+	session_wrote_line(s, rpc_write_credit(s->out, m->req->id, n));
 }
 
 static void
@@ -177,7 +194,7 @@ map_pump(struct request *req)
 		it->position = req->session->appended;
 		TAILQ_INSERT_TAIL(&m->sent, it, entry);
 	}
-	if (m->ended && TAILQ_EMPTY(&m->open) && TAILQ_EMPTY(&m->ready)) {
+	if (m->ended && TAILQ_EMPTY(&m->open) && TAILQ_EMPTY(&m->ready) && held_push(m) == NULL) {
 		struct msg_map_result result = m->result;
 
 		map_free(m);
@@ -195,8 +212,9 @@ on_job_done(struct slot_future *f, void *arg)
 	TAILQ_REMOVE(&m->open, it, entry);
 	TAILQ_INSERT_TAIL(&m->ready, it, entry);
 	if (!run->ok && m->req->call.u.map_open.on_error == MSG_ON_ERROR_CANCEL) {
-		m->ended = true;
+		m->ended = m->failed = true;
 		cancel_jobs(m, MSG_REASON_CLIENT);
+		refuse_held(m);
 	}
 	request_wake(m->req);
 }
@@ -212,8 +230,11 @@ static void
 on_open(struct request *req)
 {
 	const struct msg_map_open *p = &req->call.u.map_open;
-	struct map *m = calloc(1, sizeof *m);
+	struct map *m;
 
+	if (!request_may_wait(req))
+		return;
+	m = calloc(1, sizeof *m);
 	if (m == NULL) {
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
@@ -332,7 +353,8 @@ on_push(struct request *req)
 	if (m == NULL)
 		return;
 	n = json_array_size(p->jobs_json);
-	if (m->ended) {
+	request_wake(m->req); /* however this ends, the map may be over then */
+	if (m->failed || (m->ended && !req->held)) {
 		request_error(req, RPC_INVALID_STATE, "this map has ended: it takes no more jobs");
 		return;
 	}

@@ -69,6 +69,7 @@ struct follow {
 	bool wanted[2];
 	int64_t off[2];
 	bool linked;
+	int error; /* errno of a read that failed */
 };
 
 static void
@@ -125,6 +126,8 @@ follow_stream(struct follow *f, int i)
 	if (req->window > 0 && (int64_t)max > req->window)
 		max = (size_t)req->window;
 	n = capture_read(f->capture, i + 1, &at, buf, max);
+	if (n < 0)
+		f->error = (int)-n;
 	if (n <= 0) {
 		f->off[i] = at;
 		return false;
@@ -164,7 +167,16 @@ follow_pump(struct request *req)
 	do {
 		more = follow_stream(f, 0);
 		more |= follow_stream(f, 1);
-	} while (more);
+	} while (more && f->error == 0);
+	if (f->error != 0) {
+		int error = f->error;
+
+		req->ops = NULL;
+		follow_free(f);
+		request_error(req, RPC_INTERNAL_ERROR, "the output can't be read: %s",
+		    strerrordesc_np(error));
+		return;
+	}
 	if (!follow_is_over(f))
 		return;
 	if (f->wanted[0])
@@ -210,7 +222,7 @@ on_output_follow(struct request *req)
 	struct row *row = request_row(req, p->job);
 	struct follow *f;
 
-	if (row == NULL)
+	if (row == NULL || !request_may_wait(req))
 		return;
 	f = calloc(1, sizeof *f);
 	if (f == NULL) {
@@ -288,6 +300,8 @@ on_stdin_write(struct request *req)
 		    (unsigned long long)row->id);
 		return;
 	}
+	if (!request_may_wait(req))
+		return;
 	st = calloc(1, sizeof *st);
 	if (st == NULL) {
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");

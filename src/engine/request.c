@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define OLDEST_SCAN_MAX 1000
+
 static void on_wake(struct slot_call *call);
 
 /* ---- life ---- */
@@ -28,6 +30,7 @@ request_new(struct session *s, struct rpc_request *parsed, const int *fds, unsig
 	req->nfds = nfds;
 	memcpy(req->fds, fds, nfds * sizeof *fds);
 	TAILQ_INSERT_TAIL(&s->requests, req, entry);
+	s->nrequests++;
 	return req;
 }
 
@@ -55,14 +58,13 @@ request_free(struct request *req)
 	request_delist(req);
 	slot_loop_call_cancel(req->engine->loop, &req->wake);
 	TAILQ_REMOVE(&s->requests, req, entry);
+	s->nrequests--;
 	s->nwaiting -= req->waiting;
 	s->nstreams -= req->stream;
 	s->nwatched -= req->watched;
 	s->nheld -= req->held;
 	req->engine->nheld -= req->held;
-	for (unsigned i = 0; i < req->nfds; i++)
-		if (req->fds[i] >= 0)
-			close(req->fds[i]);
+	session_close_fds(s->engine, req->fds, req->nfds);
 	msg_call_free(&req->call);
 	json_decref(req->id);
 	free(req);
@@ -112,8 +114,7 @@ request_handler_of(enum msg_method_id id)
 static void
 fail_parsed(struct session *s, const json_t *id, const struct rpc_failure *f)
 {
-	rpc_write_failure(s->out, id, f);
-	session_wrote(s);
+	session_wrote_line(s, rpc_write_failure(s->out, id, f));
 }
 
 /* $/cancel and $/credit; anything else with $/ is ignored, and nothing is ever answered. */
@@ -154,20 +155,12 @@ id_is_free(struct session *s, const json_t *id)
 	return false;
 }
 
-static void
-close_fds(const int *fds, unsigned nfds)
-{
-	for (unsigned i = 0; i < nfds; i++)
-		close(fds[i]);
-}
-
-static bool
-has_room(struct request *req)
+bool
+request_may_wait(struct request *req)
 {
 	const struct session *s = req->session;
 
-	if (!(req->call.method->flags & MSG_M_WAITS) ||
-	    s->nwaiting < s->engine->limits.max_in_flight)
+	if (req->waiting || s->nwaiting < s->engine->limits.max_in_flight)
 		return true;
 	request_error(req, RPC_TOO_MANY_IN_FLIGHT,
 	    "%u requests of this connection wait already; let some end first", s->nwaiting);
@@ -192,25 +185,25 @@ request_handle(struct session *s, struct rpc_request *parsed, const int *fds, un
 
 	if (parsed->is_notification) {
 		handle_notification(s, parsed);
-		close_fds(fds, nfds);
+		session_close_fds(s->engine, fds, nfds);
 		rpc_request_fini(parsed);
 		return;
 	}
 	if (!id_is_free(s, parsed->id)) {
-		close_fds(fds, nfds);
+		session_close_fds(s->engine, fds, nfds);
 		rpc_request_fini(parsed);
 		return;
 	}
 	req = request_new(s, parsed, fds, nfds);
 	if (req == NULL || msg_decode(parsed, &req->call, &f) < 0) {
 		if (req == NULL) {
-			close_fds(fds, nfds);
+			session_close_fds(s->engine, fds, nfds);
 			rpc_fail(&f, RPC_INTERNAL_ERROR, "out of memory");
 		}
 		fail_parsed(s, parsed->id, &f);
 		if (req != NULL)
 			request_free(req);
-	} else if (has_room(req) && is_allowed(req)) {
+	} else if (is_allowed(req)) {
 		request_handler_of(req->call.method->id)(req);
 	}
 	rpc_request_fini(parsed);
@@ -218,19 +211,11 @@ request_handle(struct session *s, struct rpc_request *parsed, const int *fds, un
 
 /* ---- answering ---- */
 
-static void
-wrote(struct request *req, int rc)
-{
-	session_wrote(req->session);
-	if (rc < 0)
-		session_doom(req->session);
-}
-
 /* The answer went out: the request is over. */
 static void
 answered(struct request *req, int rc)
 {
-	wrote(req, rc);
+	session_wrote_line(req->session, rc);
 	req->ops = NULL;
 	request_free(req);
 }
@@ -289,14 +274,15 @@ request_bad_param(struct request *req, const char *param, const char *format, ..
 	request_fail(req, &f);
 }
 
-/* The oldest id in the caller's history, or the next one where there is none. */
-static int64_t
-oldest_job(const struct session *s)
+/* The oldest id in the caller's history, or the next one where there is none. Others' rows are
+ * passed over, so many at most: then it is a lower bound. */
+int64_t
+request_oldest_job(const struct session *s)
 {
 	struct engine *e = s->engine;
 	struct row *row = e->store->ops->next(e->store, 1);
 
-	while (row != NULL && !s->admin && row->uid != s->uid)
+	for (int i = 0; i < OLDEST_SCAN_MAX && row != NULL && !s->admin && row->uid != s->uid; i++)
 		row = e->store->ops->next(e->store, row->id + 1);
 	return row != NULL ? (int64_t)row->id : (int64_t)e->store->next_id;
 }
@@ -309,7 +295,7 @@ request_no_such_job(struct request *req, uint64_t job)
 	rpc_fail(&f, RPC_NO_SUCH_JOB, "no job %llu (or it is older than the history that is kept)",
 	    (unsigned long long)job);
 	rpc_failure_add(&f, "job", (int64_t)job);
-	rpc_failure_add(&f, "oldest_job", oldest_job(req->session));
+	rpc_failure_add(&f, "oldest_job", request_oldest_job(req->session));
 	request_fail(req, &f);
 }
 
@@ -341,10 +327,16 @@ request_error_end(struct request *req, struct jsonw *w)
 /* ---- waiting ---- */
 
 void
-request_wait(struct request *req, const struct request_ops *ops, void *state)
+request_park(struct request *req, const struct request_ops *ops, void *state)
 {
 	req->ops = ops;
 	req->state = state;
+}
+
+void
+request_wait(struct request *req, const struct request_ops *ops, void *state)
+{
+	request_park(req, ops, state);
 	if (!req->waiting)
 		req->session->nwaiting++;
 	req->waiting = true;
@@ -357,6 +349,14 @@ request_stream(struct request *req, const struct request_ops *ops, void *state, 
 	req->stream = true;
 	req->session->nstreams++;
 	req->window = window;
+}
+
+void
+request_defer(struct request *req)
+{
+	if (!req->stream)
+		req->session->nstreams++;
+	req->stream = true;
 }
 
 bool
@@ -395,8 +395,14 @@ request_wake(struct request *req)
 bool
 request_can_send(const struct request *req)
 {
-	return !req->session->closed && req->window != 0 &&
-	    session_backlog(req->session) < SESSION_STREAM_HIGH;
+	struct session *s = req->session;
+
+	if (s->closed || req->window == 0)
+		return false;
+	if (session_backlog(s) < SESSION_STREAM_HIGH)
+		return true;
+	s->choked = true;
+	return false;
 }
 
 void
@@ -412,7 +418,7 @@ request_item_end(struct request *req, struct jsonw *w, int64_t cost)
 
 	if (req->window > 0)
 		req->window = req->window > cost ? req->window - cost : 0;
-	wrote(req, rc);
+	session_wrote_line(req->session, rc);
 }
 
 void
@@ -425,17 +431,20 @@ request_add_window(struct request *req, int64_t n)
 void
 request_session_progress(struct session *s)
 {
+	bool room = s->choked && session_backlog(s) < SESSION_STREAM_HIGH;
 	struct request *req, *next;
 
 	if (s->nstreams == 0)
 		return;
+	if (room)
+		s->choked = false;
 	for (req = TAILQ_FIRST(&s->requests); req != NULL; req = next) {
 		next = TAILQ_NEXT(req, entry);
 		if (!req->stream || req->ops == NULL)
 			continue;
 		if (req->ops->delivered != NULL)
 			req->ops->delivered(req);
-		if (session_backlog(s) < SESSION_STREAM_HIGH)
+		if (room)
 			request_wake(req);
 	}
 }

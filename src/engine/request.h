@@ -34,6 +34,8 @@ struct request {
 	const struct request_ops *ops;  /* NULL: answered by its handler */
 	void *state;
 	size_t watched;                 /* ids it names */
+	uint64_t need_jobs;             /* held: so much room it waits for */
+	int64_t need_bytes;
 	struct slot_call wake;          /* a pump is due */
 	bool waiting;
 	bool stream;
@@ -68,6 +70,7 @@ void request_bad_param(struct request *req, const char *param, const char *forma
     __attribute__((format(printf, 3, 4)));
 /* The job is unknown, or another's: the same answer. */
 void request_no_such_job(struct request *req, uint64_t job);
+int64_t request_oldest_job(const struct session *s); /* data.oldest_job */
 /* The job's row, if there is one that the caller may see; else NULL, and it was answered so. */
 struct row *request_row(struct request *req, int64_t job);
 /* begin … (value, or members of data) … end, where the structs don't fit. */
@@ -79,8 +82,13 @@ void request_error_end(struct request *req, struct jsonw *w);
 
 /* ---- waiting ---- */
 
+/* May one more of its connection wait? False: it was answered TooManyInFlight. Ask before there
+ * are side effects. */
+bool request_may_wait(struct request *req);
 /* The request will be answered later. Counts in max_in_flight. */
 void request_wait(struct request *req, const struct request_ops *ops, void *state);
+/* … soon, by our own launcher or store: it doesn't count, and holds back reading instead. */
+void request_park(struct request *req, const struct request_ops *ops, void *state);
 /* … and sends items; window -1 for none. */
 void request_stream(struct request *req, const struct request_ops *ops, void *state,
     int64_t window);
@@ -102,6 +110,8 @@ struct request *request_find(struct session *s, const json_t *id);
 
 /* Pump soon. */
 void request_wake(struct request *req);
+/* An answer that waits for room: ops->pump is called when there is some. */
+void request_defer(struct request *req);
 /* May an item be sent now? (Room in the session, credit in the window.) */
 bool request_can_send(const struct request *req);
 /* begin … members … end; spends `cost` of the window. */

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define NO_ROOM_PAUSE_US 100000 /* before the launcher is asked again */
+
 struct job_run *
 run_get(struct job *job)
 {
@@ -33,7 +35,7 @@ run_get(struct job *job)
 void
 run_begin(struct job_run *run)
 {
-	run->launched = run->exited = run->drained = false;
+	run->launched = run->exited = run->lost = false;
 }
 
 void
@@ -77,6 +79,15 @@ tell_followers(struct job_run *run)
 		next = LIST_NEXT(w, entry);
 		w->cb(w);
 	}
+}
+
+void
+run_over(struct job *job)
+{
+	if (job->active == NULL)
+		return;
+	run_stdin_close(job->active, EPIPE);
+	tell_followers(job->active);
 }
 
 /* ---- the end of an attempt ---- */
@@ -165,6 +176,7 @@ retry(struct job *job, enum msg_outcome outcome)
 		*copy = *job->row->run;
 	batch_add(job->engine, FACT_ATTEMPT_FAILED, job, copy);
 	job->row->run->outcome = MSG_OUTCOME_NONE;
+	job->engine->stats.retries++;
 	job_requeue(job, backoff_us(job));
 }
 
@@ -198,7 +210,6 @@ on_drained(struct capture *c, void *arg)
 	struct job_run *run = arg;
 
 	(void)c;
-	run->drained = true;
 	if (run->exited)
 		attempt_over(run->job);
 }
@@ -221,19 +232,39 @@ exited(struct job *job, const struct launch_exit *x)
 		attempt_over(job);
 }
 
+/* The launcher never had it, or refused it for want of room: back to its place in the order. */
+static void
+not_started(struct job *job, int64_t pause_us)
+{
+	if (job->active->cancelled) {
+		job_finish(job, MSG_OUTCOME_CANCELLED, job->active->cancel_reason);
+		return;
+	}
+	if (job->active->capture != NULL)
+		capture_detach(job->active->capture);
+	job->row->attempt--;
+	job_requeue(job, pause_us);
+}
+
 void
 run_on_exit(struct engine *e, const struct launch_exit *x)
 {
 	struct job *job = job_find(e, x->job);
 
+	if (job != NULL && job->row->attempt == x->attempt && job->active != NULL &&
+	    job->active->exited && !job->published)
+		return; /* told twice; the ack comes with the commit */
 	if (job == NULL || job_phase(job) != ROW_RUNNING || job->row->attempt != x->attempt ||
-	    !job->active->launched || job->active->exited) {
+	    !job->active->launched) {
 		if (e->launch != NULL) /* known already: it only wants to hear so */
 			e->launch->ops->ack(e->launch, x->job, x->attempt);
 		engine_touch(e);
 		return;
 	}
-	exited(job, x);
+	if (x->how == LAUNCH_SPAWN_FAILED && x->step == LAUNCH_STEP_BODY && x->error == EAGAIN)
+		not_started(job, NO_ROOM_PAUSE_US); /* its table is full: it never tried */
+	else
+		exited(job, x);
 }
 
 void
@@ -362,6 +393,7 @@ static bool
 renew_capture(struct job *job, struct start *st)
 {
 	struct job_run *run = job->active;
+	int64_t limit = job->row->spec->output_limit;
 
 	if (run->capture != NULL) {
 		capture_detach(run->capture);
@@ -373,8 +405,9 @@ renew_capture(struct job *job, struct start *st)
 	job->row->output = NULL;
 	if (!(job->row->spec->flags & (SPEC_CAPTURE_OUT | SPEC_CAPTURE_ERR)))
 		return true;
-	run->capture = capture_new(job->engine->captures, job->row->spec->output_limit,
-	    &capture_handlers, run);
+	if (limit < 0)
+		limit = job->engine->limits.output_limit;
+	run->capture = capture_new(job->engine->captures, limit, &capture_handlers, run);
 	if (run->capture == NULL)
 		return give(st, -ENOMEM, LAUNCH_FD_STDOUT, LAUNCH_STEP_STDOUT);
 	capture_want_data(run->capture, !LIST_EMPTY(&run->followers));
@@ -439,7 +472,7 @@ run_launch(struct job *job)
 		return;
 	}
 	if (e->launch == NULL) {
-		job_finish(job, MSG_OUTCOME_LOST, MSG_REASON_NONE);
+		not_started(job, 0);
 		return;
 	}
 	run->launched = true;

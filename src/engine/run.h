@@ -16,13 +16,11 @@ struct job_run {
 	struct job *job;
 	bool launched;        /* the launcher was told */
 	bool exited;          /* exit below is known */
-	bool drained;
 	bool lost;            /* the launcher died; nobody knows how it ended */
 	bool cancelled;       /* a cancel was accepted … */
 	enum msg_reason cancel_reason; /* … for this reason */
 	bool trees_best_effort;
 	uint32_t trees;       /* attempts with processes that may be left */
-	int64_t monotonic_us; /* when it was launched */
 	struct launch_exit exit;
 	struct capture *capture; /* of this attempt (also the row's output); NULL: none */
 	int stdin_fd;         /* write end of its stdin pipe, -1: none or closed */
@@ -59,6 +57,8 @@ bool run_has_processes(const struct job *job);
 /* Its exit is known, and means another attempt unless the job is cancelled before. */
 bool run_will_retry(const struct job *job);
 
+/* The job is done: whoever waits for its input or output hears so. */
+void run_over(struct job *job);
 /* The job is done and its processes are gone: tells those who wait for that. */
 void run_tell_gone(struct job *job);
 

@@ -40,7 +40,6 @@ read_peer(struct session *s)
 	if (getsockopt(s->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return false;
 	s->uid = cred.uid;
-	s->gid = cred.gid;
 	s->pid = cred.pid;
 	return true;
 }
@@ -197,20 +196,6 @@ drop_fds(struct session *s)
 	s->nfds = 0;
 }
 
-/* Bound jobs end with their session; a request of it may be among their watchers. */
-static void
-end_bound(struct session *s)
-{
-	struct job_ties *t;
-
-	while ((t = LIST_FIRST(&s->bound)) != NULL) {
-		struct job *job = t->job;
-
-		job_unbind(job);
-		job_cancel(job, -1, MSG_REASON_SESSION_ENDED);
-	}
-}
-
 void
 session_close(struct session *s, const char *why)
 {
@@ -233,7 +218,7 @@ session_close(struct session *s, const char *why)
 	slot_loop_call_cancel(e->loop, &s->doom);
 	while ((req = TAILQ_FIRST(&s->requests)) != NULL)
 		request_drop(req, false);
-	end_bound(s);
+	job_cancel_list(e, &s->bound, MSG_REASON_SESSION_ENDED);
 	drop_fds(s);
 	TAILQ_REMOVE(&e->sessions, s, entry);
 	e->nsessions--;
@@ -283,8 +268,9 @@ watch_hangup(struct session *s)
 	s->hangup_fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 0);
 	if (s->hangup_fd < 0)
 		return; /* then the next write tells */
-	s->hangup_event = event_new(base, s->hangup_fd, EV_CLOSED | EV_ET | EV_PERSIST, on_hangup,
-	    s);
+	/* (EV_READ: an error alone, which a peer leaves that had unread bytes, comes as that) */
+	s->hangup_event = event_new(base, s->hangup_fd, EV_CLOSED | EV_READ | EV_ET | EV_PERSIST,
+	    on_hangup, s);
 	if (s->hangup_event != NULL)
 		event_add(s->hangup_event, NULL);
 }
@@ -362,9 +348,8 @@ session_take_over(struct session *s, const char *token)
 	if (old == NULL)
 		return false;
 	while ((t = LIST_FIRST(&old->bound)) != NULL) {
-		LIST_REMOVE(t, of_session);
-		t->session = s;
-		LIST_INSERT_HEAD(&s->bound, t, of_session);
+		LIST_REMOVE(t, of_owner);
+		LIST_INSERT_HEAD(&s->bound, t, of_owner);
 	}
 	memcpy(s->token, old->token, sizeof s->token);
 	return make_token(old);
@@ -414,7 +399,16 @@ keep_fds(struct session *s, const struct msghdr *msg, uint64_t last)
 	}
 }
 
-/* Takes the descriptors that belong to the line; those of bytes before it are nobody's. */
+void
+session_close_fds(struct engine *e, const int *fds, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+	e->nfds_held -= n;
+}
+
+/* Takes the descriptors that belong to the line (they go on counting as held); those of bytes
+ * before it are nobody's. */
 static unsigned
 take_fds(struct session *s, const struct frame_line *line, int fds[MSG_FDS_MAX])
 {
@@ -428,7 +422,7 @@ take_fds(struct session *s, const struct frame_line *line, int fds[MSG_FDS_MAX])
 		else
 			close(s->fds[i].fd);
 	}
-	s->engine->nfds_held -= s->nfds - left;
+	s->engine->nfds_held -= s->nfds - left - n;
 	s->nfds = left;
 	return n;
 }
@@ -436,8 +430,7 @@ take_fds(struct session *s, const struct frame_line *line, int fds[MSG_FDS_MAX])
 static void
 answer_malformed(struct session *s, const json_t *id, const struct rpc_failure *f)
 {
-	rpc_write_failure(s->out, id, f);
-	session_wrote(s);
+	session_wrote_line(s, rpc_write_failure(s->out, id, f));
 	if (++s->malformed >= SESSION_MALFORMED_MAX)
 		session_finish(s);
 }
@@ -453,8 +446,7 @@ handle_line(struct session *s, const struct frame_line *line)
 	if (rpc_request_parse(&parsed, line->ptr, line->len, &f) < 0) {
 		answer_malformed(s, parsed.id, &f);
 		rpc_request_fini(&parsed);
-		for (unsigned i = 0; i < nfds; i++)
-			close(fds[i]);
+		session_close_fds(s->engine, fds, nfds);
 		return;
 	}
 	s->malformed = 0;
@@ -464,7 +456,8 @@ handle_line(struct session *s, const struct frame_line *line)
 static bool
 may_read(const struct session *s)
 {
-	return !s->closed && !s->closing && session_backlog(s) <= SESSION_INPUT_HIGH;
+	return !s->closed && !s->closing && session_backlog(s) <= SESSION_INPUT_HIGH &&
+	    s->nrequests - s->nwaiting < SESSION_PARKED_MAX;
 }
 
 /* Handles complete lines; false: stopped early, lines may be left. */
@@ -634,6 +627,14 @@ session_wrote(struct session *s)
 	s->appended = s->written + held;
 	if (!s->closed)
 		batch_mark(s->engine, s);
+}
+
+void
+session_wrote_line(struct session *s, int rc)
+{
+	session_wrote(s);
+	if (rc < 0)
+		session_doom(s);
 }
 
 static void

@@ -25,6 +25,7 @@ struct request;
 #define SESSION_FDS_TOTAL_MAX 1024u         /* … and in all */
 #define SESSION_MALFORMED_MAX 8             /* in a row: the connection ends */
 #define SESSION_WATCH_MAX 65536u            /* job ids that open requests name */
+#define SESSION_PARKED_MAX 256u             /* requests that await launcher or store: no reading */
 #define SESSION_HELD_MAX 16u                /* submits that wait for room */
 
 struct session_fd { /* a descriptor that waits for the request that holds its byte */
@@ -38,12 +39,11 @@ struct session {
 	uint32_t refs;
 	int fd;
 	uid_t uid;
-	gid_t gid;
 	pid_t pid;
 	bool admin;
 	bool half_closed, closing, closed;
 	bool reading;      /* the read event is in */
-	bool busy;         /* inside a request's handler: nothing is freed under it */
+	bool choked;       /* some stream waits for its output to leave */
 	char token[40];
 
 	struct event *read_event, *write_event, *hangup_event;
@@ -64,6 +64,7 @@ struct session {
 	size_t mark_index;       /* … and where in it that stands */
 
 	TAILQ_HEAD(, request) requests; /* in flight, oldest first */
+	unsigned nrequests;
 	unsigned nwaiting;       /* of them, those that wait on jobs, clients or room */
 	unsigned nstreams;
 	unsigned nheld;          /* of them, submits that wait for room */
@@ -86,6 +87,10 @@ void session_unref(struct session *s);
 size_t session_backlog(const struct session *s);
 /* Something was appended to s->out. */
 void session_wrote(struct session *s);
+/* … or (rc < 0) only half of it: the connection is of no more use. */
+void session_wrote_line(struct session *s, int rc);
+/* Closes descriptors that came with a message, and takes them off the books. */
+void session_close_fds(struct engine *e, const int *fds, unsigned n);
 /* The batch that covers the output up to `position` has committed: it may leave. */
 void session_release(struct session *s, uint64_t position);
 /* A request ended: a half-closed session without any is done. */

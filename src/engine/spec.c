@@ -148,7 +148,7 @@ ok_codes(const struct msg_spec *m, uint8_t codes[256])
 }
 
 static void
-fill_spec(struct spec *s, const struct msg_spec *m, const struct spec_context *ctx)
+fill_spec(struct spec *s, const struct msg_spec *m)
 {
 	s->flags = flags_of(m);
 	s->slots = (uint32_t)m->slots;
@@ -158,7 +158,7 @@ fill_spec(struct spec *s, const struct msg_spec *m, const struct spec_context *c
 	s->backoff_ms = m->retries.backoff_ms;
 	s->delay_ms = m->delay_ms != MSG_NULL ? m->delay_ms : 0;
 	s->not_before_us = m->not_before_us != MSG_NULL ? m->not_before_us : 0;
-	s->output_limit = m->output_limit != MSG_NULL ? m->output_limit : ctx->output_limit;
+	s->output_limit = m->output_limit != MSG_NULL ? m->output_limit : -1;
 	s->timeout_ms = m->timeout_ms != MSG_NULL ? m->timeout_ms : 0;
 	s->grace_ms = (m->present & MSG_SPEC_BIT(MSG_SPEC_KILL_GRACE_MS)) ? m->kill_grace_ms : -1;
 }
@@ -216,7 +216,7 @@ spec_build(const struct msg_spec *m, const struct spec_context *ctx)
 		goto out;
 	body_pack(&b, body);
 	memset(&fixed, 0, sizeof fixed); /* padding too: records are compared as bytes */
-	fill_spec(&fixed, m, ctx);
+	fill_spec(&fixed, m);
 	lay_out(&l, &fixed, m, ctx, body, body_len);
 	s = calloc(1, l.used);
 	if (s == NULL)

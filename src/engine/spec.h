@@ -11,7 +11,6 @@
 struct spec_context {
 	const uint64_t *after; /* the ids it waits for, resolved, in the order given */
 	size_t nafter;
-	int64_t output_limit;  /* where the spec says none */
 };
 
 /* The flat record, malloc'd. NULL: out of memory. */

@@ -102,7 +102,7 @@ no_such_job(const struct request *req, int64_t id, struct rpc_failure *why)
 	    "is kept)", (long long)id);
 	snprintf(why->param, sizeof why->param, "after");
 	rpc_failure_add(why, "job", id);
-	(void)req;
+	rpc_failure_add(why, "oldest_job", request_oldest_job(req->session));
 	return -1;
 }
 
@@ -130,14 +130,28 @@ check_after(const struct submit *sub, const struct msg_spec *m, size_t index,
 	return 0;
 }
 
+/* The job that was submitted under this key before. NULL: none. */
+static struct row *
+known_by_key(const struct submit *sub, const struct msg_spec *m)
+{
+	if (m->key == NULL)
+		return NULL;
+	return keys_find(&sub->req->engine->keys, sub->req->session->uid, m->key);
+}
+
+/* A retry of a submit that went well must go well too, whatever has changed since. */
 static int
 check_spec(const struct submit *sub, size_t index, struct rpc_failure *why)
 {
 	const struct msg_spec *m = &sub->specs[index];
 	const struct engine *e = sub->req->engine;
 
-	if (check_unsupported(m, why) < 0 || check_slots(e, m, why) < 0 ||
-	    check_fds(sub, m, why) < 0)
+	if (check_fds(sub, m, why) < 0)
+		return -1;
+	if (known_by_key(sub, m) != NULL)
+		return 0;
+	if (check_state(e, why) < 0 || check_unsupported(m, why) < 0 ||
+	    check_slots(e, m, why) < 0)
 		return -1;
 	return check_after(sub, m, index, why);
 }
@@ -165,7 +179,7 @@ draft_free(struct engine *e, struct draft *d)
 	env_unref(&e->store->envs, d->env);
 	for (int i = 0; i < 3; i++)
 		if (d->fds[i] >= 0)
-			close(d->fds[i]);
+			session_close_fds(e, &d->fds[i], 1);
 }
 
 static void
@@ -217,13 +231,18 @@ static int
 draft_fds(const struct submit *sub, const struct msg_spec *m, struct draft *d)
 {
 	const struct msg_stdio *io[3] = { &m->in, &m->out, &m->err };
+	struct engine *e = sub->req->engine;
 
 	for (int i = 0; i < 3; i++) {
 		if (io[i]->kind != MSG_STDIO_FD)
 			continue;
+		errno = EMFILE;
+		if (e->nfds_held >= SESSION_FDS_TOTAL_MAX)
+			return -1;
 		d->fds[i] = fcntl(sub->req->fds[io[i]->fd], F_DUPFD_CLOEXEC, 0);
 		if (d->fds[i] < 0)
 			return -1;
+		e->nfds_held++;
 	}
 	return 0;
 }
@@ -281,11 +300,7 @@ draft_make(const struct submit *sub, struct draft *drafts, size_t index, struct 
 	struct engine *e = sub->req->engine;
 	struct draft *d = &drafts[index];
 	uint64_t after[MSG_AFTER_MAX];
-	struct spec_context ctx = {
-		.after = after,
-		.nafter = m->after.n,
-		.output_limit = e->limits.output_limit,
-	};
+	struct spec_context ctx = { .after = after, .nafter = m->after.n };
 
 	for (size_t i = 0; i < m->after.n; i++)
 		after[i] = m->after.v[i] > 0 ? (uint64_t)m->after.v[i] :
@@ -332,25 +347,48 @@ is_behind(const struct engine *e, const struct request *req)
 	return false;
 }
 
-/* waits: a request that wouldn't pass those that wait already; NULL: one that doesn't mind. */
-static bool
-has_room(const struct engine *e, const struct request *waits, const struct draft *drafts, size_t n)
+struct room {
+	uint64_t jobs;
+	int64_t bytes; /* specs; environments are counted where they are shared */
+};
+
+static struct room
+room_needed(const struct draft *drafts, size_t n)
 {
-	uint64_t jobs = 0;
-	int64_t bytes = 0;
+	struct room r = { 0 };
 
 	for (size_t i = 0; i < n; i++)
 		if (makes_job(&drafts[i])) {
-			jobs++;
-			bytes += drafts[i].spec->size + JOB_OVERHEAD;
+			r.jobs++;
+			r.bytes += drafts[i].spec->size + JOB_OVERHEAD;
 		}
-	if (jobs == 0)
-		return true;
-	if (waits != NULL && is_behind(e, waits))
-		return false;
-	return e->npending + jobs <= e->limits.max_pending &&
-	    (e->limits.max_pending_bytes == 0 ||
-	    e->pending_bytes + bytes <= e->limits.max_pending_bytes);
+	return r;
+}
+
+static int64_t
+bytes_limit(const struct engine *e)
+{
+	return e->limits.max_pending_bytes != 0 ? e->limits.max_pending_bytes : INT64_MAX;
+}
+
+static bool
+has_room(const struct engine *e, struct room r)
+{
+	return r.jobs == 0 || (e->npending + r.jobs <= e->limits.max_pending &&
+	    e->pending_bytes + (int64_t)e->store->envs.bytes + r.bytes <= bytes_limit(e));
+}
+
+/* A batch that there would be no room for with nothing else pending: waiting can't help it. (One
+ * job waits for the limit to be raised.) */
+static int
+check_size(const struct engine *e, struct room r, struct rpc_failure *why)
+{
+	if (r.jobs <= 1 || (r.jobs <= e->limits.max_pending && r.bytes <= bytes_limit(e)))
+		return 0;
+	return rpc_fail(why, RPC_LIMIT_EXCEEDED, "%llu jobs of %lld bytes are more than may ever be "
+	    "pending (max_pending %llu, max_pending_bytes %lld)", (unsigned long long)r.jobs,
+	    (long long)r.bytes, (unsigned long long)e->limits.max_pending,
+	    (long long)e->limits.max_pending_bytes);
 }
 
 /* Delays and dependencies hold it; what is left goes to the executor. */
@@ -384,8 +422,7 @@ make_one(struct engine *e, struct session *s, struct job_ties_list *stream, stru
 		.env = d->env,
 		.queue = queue_find(e->queues, queue),
 		.uid = s->uid,
-		.session = stream == NULL && (d->spec->flags & SPEC_BOUND) ? s : NULL,
-		.stream = stream,
+		.owner = stream == NULL && (d->spec->flags & SPEC_BOUND) ? &s->bound : stream,
 		.fds = { d->fds[0], d->fds[1], d->fds[2] },
 		.cost = d->spec->size + JOB_OVERHEAD,
 	};
@@ -403,36 +440,61 @@ make_one(struct engine *e, struct session *s, struct job_ties_list *stream, stru
 	return job;
 }
 
-/* Jobs made before memory ran out are cancelled: none of them was told of. */
+/* Memory ran out: the jobs made so far are cancelled; none of them was told of. */
+static void
+unmake(struct submit *sub, const struct draft *drafts, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct job *job = job_find(sub->req->engine, (uint64_t)sub->ids[i]);
+
+		if (makes_job(&drafts[i]) && job != NULL)
+			job_cancel(job, 0, MSG_REASON_CLIENT);
+	}
+}
+
 static int
 make_all(struct submit *sub, struct draft *drafts)
 {
 	struct engine *e = sub->req->engine;
 
 	for (size_t i = 0; i < sub->n; i++) {
-		struct job *job = NULL;
+		struct draft *d = &drafts[i];
+		const struct job *job;
 
-		sub->existing = !makes_job(&drafts[i]);
-		if (drafts[i].existing != NULL) {
-			sub->ids[i] = (int64_t)drafts[i].existing->id;
-		} else if (drafts[i].twin != NULL) {
-			sub->ids[i] = sub->ids[drafts[i].twin - drafts];
+		sub->existing = !makes_job(d);
+		if (d->existing != NULL) {
+			sub->ids[i] = (int64_t)d->existing->id;
+		} else if (d->twin != NULL) {
+			sub->ids[i] = sub->ids[d->twin - drafts];
 		} else {
-			job = make_one(e, sub->req->session, sub->stream, &drafts[i]);
-			if (job == NULL)
-				goto undo;
+			job = make_one(e, sub->req->session, sub->stream, d);
+			if (job == NULL) {
+				unmake(sub, drafts, i);
+				return -1;
+			}
 			sub->ids[i] = (int64_t)job->row->id;
 		}
-		if (sub->made != NULL)
-			sub->made[i] = job;
-		continue;
-undo:
-		while (i-- > 0)
-			if (makes_job(&drafts[i]) &&
-			    (job = job_find(e, (uint64_t)sub->ids[i])) != NULL)
-				job_cancel(job, 0, MSG_REASON_CLIENT);
-		return -1;
 	}
+	return 0;
+}
+
+/* What a held submit waits for is known: no need to draft it all again to see it isn't there. */
+static bool
+still_no_room(const struct request *req)
+{
+	return req->held && req->engine->drain == DRAIN_OFF && !req->engine->shutting_down &&
+	    !has_room(req->engine, (struct room){ req->need_jobs, req->need_bytes });
+}
+
+static int
+check_all(const struct submit *sub, struct rpc_failure *why)
+{
+	for (size_t i = 0; i < sub->n; i++)
+		if (check_spec(sub, i, why) < 0) {
+			if (sub->n > 1 && why->path[0] == '\0')
+				snprintf(why->path, sizeof why->path, "jobs[%zu]", i);
+			return -1;
+		}
 	return 0;
 }
 
@@ -440,25 +502,27 @@ enum submit_result
 submit_all(struct submit *sub, struct rpc_failure *why)
 {
 	struct engine *e = sub->req->engine;
-	enum submit_result result = SUBMIT_DONE;
+	enum submit_result result = SUBMIT_REFUSED;
+	bool queues_up = sub->on_full == MSG_ON_FULL_WAIT;
 	struct draft *drafts;
+	struct room room;
 
-	if (check_state(e, why) < 0)
+	if (still_no_room(sub->req))
+		return SUBMIT_FULL;
+	if (check_all(sub, why) < 0 || (drafts = drafts_make(sub, why)) == NULL)
 		return SUBMIT_REFUSED;
-	for (size_t i = 0; i < sub->n; i++)
-		if (check_spec(sub, i, why) < 0) {
-			if (sub->n > 1 && why->path[0] == '\0')
-				snprintf(why->path, sizeof why->path, "jobs[%zu]", i);
-			return SUBMIT_REFUSED;
-		}
-	drafts = drafts_make(sub, why);
-	if (drafts == NULL)
-		return SUBMIT_REFUSED;
-	if (!has_room(e, sub->on_full == MSG_ON_FULL_WAIT ? sub->req : NULL, drafts, sub->n)) {
+	room = room_needed(drafts, sub->n);
+	if (check_size(e, room, why) < 0) {
+		/* refused */
+	} else if (!has_room(e, room) ||
+	    (room.jobs > 0 && queues_up && is_behind(e, sub->req))) {
+		sub->req->need_jobs = room.jobs;
+		sub->req->need_bytes = room.bytes;
 		result = SUBMIT_FULL;
 	} else if (make_all(sub, drafts) < 0) {
 		out_of_memory(why);
-		result = SUBMIT_REFUSED;
+	} else {
+		result = SUBMIT_DONE;
 	}
 	drafts_free(e, drafts, sub->n);
 	if (result == SUBMIT_DONE)
@@ -504,12 +568,10 @@ submit_again(struct request *req, struct row *row, int64_t *id, struct rpc_failu
 		return SUBMIT_REFUSED;
 	}
 	d.spec = spec_again(row->spec);
-	d.env = row->env;
-	if (d.env != NULL)
-		d.env->refs++;
+	d.env = env_ref(row->env);
 	if (d.spec == NULL) {
 		out_of_memory(why);
-	} else if (!has_room(e, NULL, &d, 1)) {
+	} else if (!has_room(e, room_needed(&d, 1))) {
 		result = SUBMIT_FULL;
 	} else if ((job = make_one(e, req->session, NULL, &d)) == NULL) {
 		out_of_memory(why);
@@ -549,6 +611,8 @@ submit_hold(struct request *req, request_handler try_again)
 {
 	if (req->held)
 		return; /* still no room */
+	if (!request_may_wait(req))
+		return;
 	if (req->session->nheld >= SESSION_HELD_MAX) {
 		request_error(req, RPC_TOO_MANY_IN_FLIGHT,
 		    "%u submits of this connection wait for room already", SESSION_HELD_MAX);
@@ -569,12 +633,11 @@ submit_retry_held(struct engine *e)
 
 	for (req = TAILQ_FIRST(&e->held); req != NULL; req = next) {
 		next = TAILQ_NEXT(req, listed);
-		if (is_behind(e, req))
-			continue;
 		if (!e->shutting_down && e->drain == DRAIN_OFF &&
 		    e->npending >= e->limits.max_pending)
 			return;
-		req->try_again(req);
+		if (!is_behind(e, req))
+			req->try_again(req);
 	}
 }
 

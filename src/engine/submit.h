@@ -14,7 +14,6 @@ struct submit {
 	int on_full;                  /* enum msg_on_full: those that wait for room keep their order */
 	/* results */
 	int64_t *ids;                 /* n of them, the caller's storage */
-	struct job **made;            /* n, NULL where it existed; may be NULL if not wanted */
 	bool existing;                /* the last of them was there already, under its key */
 };
 

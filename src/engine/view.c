@@ -101,28 +101,28 @@ view_completion(struct view *v, const struct row *row, int64_t with_output, size
 	return view_outputs(v, row, with_output, budget, &c->out, &c->err);
 }
 
-/* argv as a list, cut after max bytes in all (0: never). */
+/* argv as a list, cut after `max` bytes of it, or of the JSON that it takes. */
 static int
 view_argv(struct view *v, const struct body *b, size_t max, struct msg_job *out)
 {
-	struct msg_bytes *list = arena_calloc(&v->arena, b->argc, sizeof *list);
+	size_t slots = b->argc < max + 1 ? b->argc : max + 1, used = 0, n = 0;
+	struct msg_bytes *list = arena_calloc(&v->arena, slots, sizeof *list);
 	const char *at = b->argv;
-	size_t used = 0, n = 0;
 
 	if (list == NULL)
 		return -ENOMEM;
-	for (; n < b->argc; n++) {
-		size_t len = strlen(at);
+	for (; n < b->argc && !out->argv_truncated; n++) {
+		size_t len = strlen(at), cost = len + 1;
 
+		if (max == VIEW_ARGV_ALL)
+			cost = jsonw_bytes_size(at, len) + 1;
 		list[n] = (struct msg_bytes){ at, len };
-		at += len + 1;
-		if (max != 0 && used + len > max) {
-			list[n].len = max - used;
+		if (used + cost > max) {
+			list[n].len = (max - used) * len / cost;
 			out->argv_truncated = true;
-			n++;
-			break;
 		}
-		used += len;
+		used += cost;
+		at += len + 1;
 	}
 	out->argv = (struct msg_bytes_list){ list, n };
 	return 0;

@@ -19,7 +19,8 @@ struct view {
  * *budget (bytes of JSON left in the reply). 0 or -ENOMEM. */
 int view_completion(struct view *v, const struct row *row, int64_t with_output, size_t *budget,
     struct msg_completion *c);
-/* Fills a job object; argv_max 0: all of argv, else cut at so many bytes. 0 or -ENOMEM. */
+/* Fills a job object; argv is cut at argv_max bytes (VIEW_ARGV_ALL: at what a line can hold).
+ * 0 or -ENOMEM. */
 int view_job(struct view *v, const struct engine *e, const struct row *row, size_t argv_max,
     struct msg_job *out);
 /* As view_completion does, for job.result. */
@@ -29,6 +30,9 @@ void view_free(struct view *v);
 
 /* JSON bytes a reply may have for variable parts. */
 #define VIEW_BUDGET ((size_t)960 * 1024)
+/* … that a completion takes at most, tag and output not counted. */
+#define VIEW_COMPLETION_MAX 224
+#define VIEW_ARGV_ALL ((size_t)VIEW_BUDGET / 2)
 
 bool view_filter(const struct msg_filter *f, const struct row *row);
 

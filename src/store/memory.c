@@ -35,10 +35,15 @@ memory_add(struct store *s, struct row *row)
 	return 0;
 }
 
+/* What it keeps. An environment counts for the row that has it alone at this moment. */
 static int64_t
-output_of(const struct row *row)
+bytes_of(const struct row *row)
 {
-	return row->run->out_bytes[0] + row->run->out_bytes[1];
+	int64_t n = row->run->out_bytes[0] + row->run->out_bytes[1] + row->spec->size;
+
+	if (row->env != NULL && row->env->refs == 1)
+		n += (int64_t)row->env->len;
+	return n;
 }
 
 static int
@@ -51,7 +56,8 @@ memory_change(struct store *s, struct row *row, enum store_change what)
 	if (idtab_put(&m->by_seq, row->run->seq, row) < 0)
 		return -ENOMEM;
 	s->ndone++;
-	s->output_bytes += output_of(row);
+	row->run->kept_bytes = bytes_of(row);
+	s->output_bytes += row->run->kept_bytes;
 	return 0;
 }
 
@@ -60,7 +66,7 @@ static void
 discount(struct memory *m, const struct row *row)
 {
 	m->store.ndone--;
-	m->store.output_bytes -= output_of(row);
+	m->store.output_bytes -= row->run->kept_bytes;
 }
 
 static void

@@ -123,6 +123,14 @@ env_intern(struct env_table *t, const char *bytes, size_t len)
 	return e;
 }
 
+struct env_blob *
+env_ref(struct env_blob *env)
+{
+	if (env != NULL)
+		env->refs++;
+	return env;
+}
+
 void
 env_unref(struct env_table *t, struct env_blob *env)
 {

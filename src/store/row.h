@@ -33,7 +33,7 @@ struct spec {
 	uint32_t body_off, body_len; /* launch/body.h */
 	uint32_t name_off;
 	uint32_t tag_off, tag_len; /* compact JSON */
-	uint32_t key_off, key_len; /* idempotency key; may hold any byte */
+	uint32_t key_off, key_len; /* idempotency key */
 	uint32_t queue_off;
 	uint32_t ok_off, nok;       /* uint8_t exit codes; 0 codes: only 0 is ok */
 	uint32_t after_off, nafter; /* uint64_t job ids, 8-aligned */
@@ -45,7 +45,7 @@ struct spec {
 	int64_t backoff_ms;
 	int64_t delay_ms;      /* 0: none */
 	int64_t not_before_us; /* wall clock; 0: none */
-	int64_t output_limit;
+	int64_t output_limit;  /* -1: the engine's */
 	int64_t timeout_ms, grace_ms;
 };
 
@@ -73,6 +73,7 @@ struct row_run {
 	int64_t started_us, finished_us; /* wall clock; 0: not known */
 	int64_t user_us, system_us, max_rss_kib;
 	int64_t out_bytes[2]; /* kept, stdout and stderr */
+	int64_t kept_bytes;   /* of the row in all, as history counts it */
 	int32_t exit_code;    /* -1: none */
 	int32_t signal;       /* 0: none */
 	int32_t error;        /* spawn_failed: errno */

@@ -23,7 +23,7 @@ enum store_change {
 struct store_bounds {       /* of history; 0: no bound */
 	uint64_t jobs;          /* done jobs */
 	int64_t age_us;         /* since they finished */
-	int64_t output_bytes;   /* kept output of done jobs */
+	int64_t output_bytes;   /* what done jobs keep: output, spec, environment of their own */
 };
 
 struct store_hooks {
@@ -74,6 +74,8 @@ struct env_table {
 void env_table_fini(struct env_table *t);
 /* The blob with this content, counted. NULL: out of memory. */
 struct env_blob *env_intern(struct env_table *t, const char *bytes, size_t len);
+/* Counts a reference; NULL is allowed. */
+struct env_blob *env_ref(struct env_blob *env);
 void env_unref(struct env_table *t, struct env_blob *env);
 
 struct store {

@@ -40,7 +40,8 @@ class Lines(Case):
         for text in (b"{", b"}", b"nonsense", b'{"jsonrpc":"2.0",}', b'{"a":1 "b":2}', b'"',
                      b"{'a':1}", b'{"jsonrpc":"2.0","id":1,"method":"stats.get"', b"\x00", b"\xff",
                      b'{"a":"\xff"}', b'{"a":01}', b'{"a":1}{"b":2}', b'{"a":NaN}', b"nul",
-                     b'{"a":"\\ud800"}', b'{"a":"\x01"}', b"[1,2", b'{"jsonrpc":"2.0","a":1,"a":2}'):
+                     b'{"a":"\\ud800"}', b'{"a":"\x01"}', b"[1,2",
+                     b'{"jsonrpc":"2.0","a":1,"a":2}'):
             with self.subTest(text):
                 await self.expect(text + b"\n", -32700, "ParseError")
         await self.undisturbed()
@@ -160,7 +161,8 @@ class Lines(Case):
     async def test_a_mebibyte_of_tokens_costs_little(self):
         await self.c.run("true")
         before = self.d.rss_kib()
-        text = b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":[' + b"{}," * 300_000 + b"{}]}}\n"
+        text = (b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":['
+                + b"{}," * 300_000 + b"{}]}}\n")
         self.assertLess(len(text), MAX_LINE)
         message = await self.answer(text)
         self.assertIn(message["error"]["data"]["kind"],
@@ -273,7 +275,8 @@ class Params(Case):
             ({"argv": [{"b64": "YQ==", "x": 1}]}, "argv"),
         ]
         for key, values in {
-            "cwd": [5, nul, [], "", "relative"], "env": [5, "A=1", {"A": 1}, {"A": nul}, {"A=B": "1"},
+            "cwd": [5, nul, [], "", "relative"],
+            "env": [5, "A=1", {"A": 1}, {"A": nul}, {"A=B": "1"},
                                              {"": "1"}, ["novalue"], ["=x"], [5]],
             "umask": ["022", -1, 512 + 512, 1.5], "nice": ["5", 20, -21, 1.5],
             "rlimits": [5, {"nope": 1}, {"nofile": "many"}, {"nofile": -5}, {"nofile": [2, 1]},
@@ -309,7 +312,8 @@ class Params(Case):
 
     async def test_vendor_parameters_with_a_dot_are_accepted(self):
         params = {"argv": ["true"], "acme.colour": "red", "x.y.z": {"a": [1]}}
-        self.assertTrue((await self.c.finish((await self.c.call("job.submit", **params))["job"]))["ok"])
+        job = (await self.c.call("job.submit", **params))["job"]
+        self.assertTrue((await self.c.finish(job))["ok"])
         await self.c.call("stats.get", **{"acme.trace": True})
 
     async def test_what_is_not_supported_says_so(self):
@@ -346,7 +350,8 @@ class Params(Case):
     async def test_other_methods_check_their_parameters(self):
         job = (await self.c.run("true"))["job"]
         for method, params, name in (
-                ("job.get", {}, "job"), ("job.cancel", {}, "jobs"), ("job.cancel", {"jobs": []}, "jobs"),
+                ("job.get", {}, "job"), ("job.cancel", {}, "jobs"),
+                ("job.cancel", {"jobs": []}, "jobs"),
                 ("job.cancel", {"jobs": [job], "grace_ms": -1}, "grace_ms"),
                 ("job.cancel", {"jobs": [job], "wait": "yes"}, "wait"),
                 ("job.signal", {"job": job}, "signal"),
@@ -367,10 +372,12 @@ class Params(Case):
                 ("completions.subscribe", {"since_seq": -1}, "since_seq"),
                 ("completions.subscribe", {"filter": {"nope": 1}}, "nope"),
                 ("events.subscribe", {"kinds": ["nope"]}, "kinds"),
-                ("queue.set", {}, "queue"), ("queue.set", {"queue": "q", "max_running": -1}, "max_running"),
+                ("queue.set", {}, "queue"),
+                ("queue.set", {"queue": "q", "max_running": -1}, "max_running"),
                 ("job.submit_batch", {"jobs": []}, "jobs"), ("job.submit_batch", {}, "jobs"),
                 ("job.submit_batch", {"jobs": [5]}, "jobs"), ("drain", {"mode": 5}, "mode"),
-                ("stdin.write", {"job": job, "data": 5}, "data"), ("hello", {"protocol": 1}, "protocol")):
+                ("stdin.write", {"job": job, "data": 5}, "data"),
+                ("hello", {"protocol": 1}, "protocol")):
             with self.subTest(f"{method} {params}"):
                 await self.refused(method, params, name)
 

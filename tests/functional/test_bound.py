@@ -1,5 +1,7 @@
 """lifetime: "bound", half-close and disconnect."""
 
+import os
+
 from slottest import Case, eventually, line, sh, wait_gone
 
 
@@ -97,7 +99,6 @@ class Hello(Case):
                               "limits", "seq"}, set(reply))
         self.assertEqual(reply["protocol"], 1)
         self.assertRegex(reply["server"], r"^slotd/\d+\.\d+")
-        import os
         self.assertEqual(reply["uid"], os.getuid())
         self.assertIsInstance(reply["features"], list)
         self.assertGreaterEqual(reply["limits"]["max_in_flight"], 1)

@@ -127,7 +127,8 @@ class Cancel(Case):
         self.assertTrue((await self.c.finish(job))["ok"])
 
     async def test_many_at_once(self):
-        jobs = (await self.c.call("job.submit_batch", jobs=[{"argv": ["sleep", "300"]}] * 100))["jobs"]
+        jobs = (await self.c.call("job.submit_batch",
+                                  jobs=[{"argv": ["sleep", "300"]}] * 100))["jobs"]
         results = await self.c.cancel_jobs(*jobs)
         self.assertEqual([r["job"] for r in results], jobs)
         self.assertTrue(all(r["accepted"] for r in results))
@@ -198,7 +199,8 @@ class Cancel(Case):
         await self.c.call("limits.set", max_running=0)
         jobs = []
         for _ in range(10):
-            jobs += (await self.c.call("job.submit_batch", jobs=[{"argv": ["true"]}] * 1000))["jobs"]
+            jobs += (await self.c.call("job.submit_batch",
+                                       jobs=[{"argv": ["true"]}] * 1000))["jobs"]
         began = time.monotonic()
         for index in range(0, 10000, 2000):
             await self.c.cancel_jobs(*jobs[index:index + 2000])

@@ -343,8 +343,8 @@ class Steer(Case):
 
     async def test_signal(self):
         mark = self.mark("pid")
-        job = await self.c.submit(sh('trap "exit 9" USR1; echo $$ >"$1"; while :; do sleep 0.02; done',
-                                     mark.path))
+        job = await self.c.submit(sh('trap "exit 9" USR1; echo $$ >"$1"; '
+                                     'while :; do sleep 0.02; done', mark.path))
         await mark.pid()
         await self.ctl.ok("signal", "USR1", job)
         self.assertEqual((await self.c.finish(job))["exit_code"], 9)
@@ -401,13 +401,15 @@ class Steer(Case):
 
 class Run(Case):
     async def test_streams_go_through(self):
-        done = await self.ctl.run("run", "--", "sh", "-c", "cat; echo err >&2", input=b"in \xff\x00")
+        done = await self.ctl.run("run", "--", "sh", "-c", "cat; echo err >&2",
+                                  input=b"in \xff\x00")
         self.assertEqual((done.status, done.out, done.err), (0, b"in \xff\x00", "err\n"))
 
     async def test_exit_statuses(self):
         (self.tmp / "plain").write_text("text")
-        for args, status in ((("true",), 0), (("sh", "-c", "exit 3"), 3), (("sh", "-c", "exit 255"), 255),
-                             (("sh", "-c", "kill -9 $$"), 137), (("sh", "-c", "kill -TERM $$"), 143),
+        for args, status in ((("true",), 0), (("sh", "-c", "exit 3"), 3),
+                             (("sh", "-c", "exit 255"), 255), (("sh", "-c", "kill -9 $$"), 137),
+                             (("sh", "-c", "kill -TERM $$"), 143),
                              (("sh", "-c", "kill -SEGV $$"), 139),
                              (("no-such-command-anywhere",), 127), (("/no/such/file",), 127),
                              ((str(self.tmp / "plain"),), 126), (("/",), 126)):
@@ -507,7 +509,8 @@ class Run(Case):
     async def test_a_job_that_ignores_term_dies_after_ctrl_c_and_grace(self):
         mark = self.mark("pid")
         process = await self.ctl.start("run", "--", "sh", "-c",
-                                       'trap "" TERM INT; echo $$ >"$1"; while :; do sleep 0.1; done',
+                                       'trap "" TERM INT; echo $$ >"$1"; '
+                                       'while :; do sleep 0.1; done',
                                        "sh", mark.path)
         pid = await mark.pid()
         process.send_signal(signal.SIGINT)

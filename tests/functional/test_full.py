@@ -115,7 +115,8 @@ class Full(Case):
 
     async def test_a_held_batch(self):
         gate, _ = await self.fill()
-        held = self.c.start("job.submit_batch", {"jobs": [{"argv": ["true"]}] * 2, "on_full": "wait"})
+        held = self.c.start("job.submit_batch",
+                            {"jobs": [{"argv": ["true"]}] * 2, "on_full": "wait"})
         await self.c.call("stats.get")
         self.assertFalse(held.done())
         gate.open()

@@ -99,7 +99,8 @@ class Hostile(Case):
         self.assertEqual(self.d.jobs_alive(), [])
 
     async def test_a_fork_bomb_of_short_children_ends_with_its_job(self):
-        job = await self.c.submit(sh("i=0; while [ $i -lt 300 ]; do sleep 300 & i=$((i+1)); done; exit 0"))
+        job = await self.c.submit(sh("i=0; while [ $i -lt 300 ]; do sleep 300 & "
+                                     "i=$((i+1)); done; exit 0"))
         self.assertTrue((await self.c.finish(job, 30))["ok"])
         await eventually(lambda: not self.d.jobs_alive(), 20, "leftovers killed")
 

@@ -6,7 +6,8 @@ import signal
 import stat
 import time
 
-from slottest import (Case, b64, eventually, is_running, limit, scaled, sh, to_bytes, wait_gone)
+from slottest import (Case, b64, children, eventually, is_running, limit, scaled, sh, to_bytes,
+                      wait_gone)
 from slottest.client import fd_count
 
 FIELDS = {"job", "phase", "outcome", "ok", "exit_code", "signal", "error", "seq", "name", "tag",
@@ -346,7 +347,8 @@ class Output(Case):
         self.assertEqual(out, b"a\nb\n")
 
     async def test_null(self):
-        job = await self.c.run("sh", "-c", "found=$(readlink /proc/$$/fd/1); echo $found >&2; echo x", stdout="null")
+        job = await self.c.run(sh("found=$(readlink /proc/$$/fd/1); echo $found >&2; echo x"),
+                               stdout="null")
         self.assertEqual(await self.c.output(job["job"], 2), b"/dev/null\n")
         self.assertEqual(await self.c.output(job["job"], 1), b"")
 
@@ -439,7 +441,7 @@ class Endings(Case):
         self.assertLess(took, scaled(4))
 
     async def test_a_job_that_uses_its_grace_well_keeps_its_exit_code(self):
-        job = await self.c.run("sh", "-c", "trap 'echo bye; exit 9' TERM; while :; do sleep 0.05; done",
+        job = await self.c.run(sh("trap 'echo bye; exit 9' TERM; while :; do sleep 0.05; done"),
                                timeout_ms=300, kill_grace_ms=10000)
         self.assertEqual(job["outcome"], "timed_out")
         self.assertEqual(job["exit_code"], 9)
@@ -515,7 +517,6 @@ class Endings(Case):
         items = await self.c.stream("futures.as_completed", jobs=jobs["jobs"]).collect()
         self.assertEqual({i["outcome"] for i in items}, {"spawn_failed"})
         launcher = self.d.launcher()
-        from slottest import children
         await eventually(lambda: not children(launcher), 10, "zombies reaped")
 
     async def test_every_end_leaves_launcher_descriptors_at_baseline(self):
@@ -679,7 +680,8 @@ class Change(Case):
         done = (await self.c.run("true"))["job"]
         gate = self.gate()
         running = await self.c.submit(gate.spec())
-        self.assertKind(await self.c.error("job.forget", jobs=[done, running]), "InvalidState", 1007)
+        error = await self.c.error("job.forget", jobs=[done, running])
+        self.assertKind(error, "InvalidState", 1007)
         self.assertEqual((await self.c.get(done))["job"], done)
         self.assertEqual(await self.c.call("job.forget", jobs=[done]), {"forgotten": 1})
         self.assertKind(await self.c.error("job.get", job=done), "NoSuchJob", 1001)
@@ -691,7 +693,8 @@ class Change(Case):
 class Retries(Case):
     async def test_a_failing_job_is_tried_again(self):
         mark = self.mark("tries")
-        job = await self.c.run(sh('echo "$SLOT_ATTEMPT" >>"$1"; [ "$SLOT_ATTEMPT" = 3 ]', mark.path),
+        job = await self.c.run(sh('echo "$SLOT_ATTEMPT" >>"$1"; [ "$SLOT_ATTEMPT" = 3 ]',
+                                  mark.path),
                                retries={"max": 5, "backoff_ms": 20})
         self.assertEqual(mark.lines(), ["1", "2", "3"])
         self.assertIs(job["ok"], True)
@@ -727,7 +730,8 @@ class Retries(Case):
         self.assertTrue(all(i["job"] == job["job"] for i in kinds))
 
     async def test_only_listed_outcomes_are_retried(self):
-        job = await self.c.run(sh("exit 1"), retries={"max": 3, "backoff_ms": 10, "on": ["timed_out"]})
+        job = await self.c.run(sh("exit 1"),
+                               retries={"max": 3, "backoff_ms": 10, "on": ["timed_out"]})
         self.assertEqual(job["attempt"], 1)
         job = await self.c.run("/nonexistent", retries={"max": 3, "backoff_ms": 10})
         self.assertEqual((job["outcome"], job["attempt"]), ("spawn_failed", 1))

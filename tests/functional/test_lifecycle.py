@@ -220,7 +220,8 @@ class Start(Case):
 
     async def test_a_config_file_is_obeyed(self):
         conf = self.tmp / "slotd.conf"
-        conf.write_text("[executor]\nmax_running = 3\nmax_pending = 77\n[queue.build]\nmax_running = 2\n")
+        conf.write_text("[executor]\nmax_running = 3\nmax_pending = 77\n"
+                        "[queue.build]\nmax_running = 2\n")
         daemon = await self.start(max_running=None, args=["--config", str(conf)])
         client = await daemon.connect()
         limits = await client.call("limits.get")

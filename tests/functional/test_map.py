@@ -81,7 +81,8 @@ class Map(Case):
 
     async def test_a_push_with_a_bad_job_is_refused_whole_and_spends_nothing(self):
         stream = self.open(limit=2)
-        for bad in ({"argv": []}, {"argv": ["true"], "nope": 1}, {"argv": ["x"], "queue": "absent"}):
+        for bad in ({"argv": []}, {"argv": ["true"], "nope": 1},
+                    {"argv": ["x"], "queue": "absent"}):
             error = await self.c.error("map.push", stream=stream.id, jobs=[{"argv": ["true"]}, bad])
             self.assertKind(error, "InvalidParams", -32602)
         await self.push(stream, "true", "true")

@@ -220,8 +220,6 @@ class Slots(Case):
     @limit(120)
     async def test_a_wide_job_is_not_overtaken_for_ever(self):
         await self.c.call("queue.set", queue="narrow", max_running=4)
-        self.gates_open = []
-        wide = None
         narrow = [await self.c.submit("sleep", "0.01", queue="narrow") for _ in range(8)]
         wide = await self.c.submit("true", slots=4)
         stop = asyncio.Event()

@@ -26,7 +26,8 @@ class Read(Case):
     async def test_defaults_are_off_0_and_64_kib(self):
         job = (await self.c.run(sh("head -c 100000 /dev/zero | tr '\\0' x")))["job"]
         reply = await self.c.call("output.read", job=job, fd=1)
-        self.assertEqual((reply["off"], len(to_bytes(reply["data"])), reply["eof"]), (0, 65536, False))
+        self.assertEqual((reply["off"], reply["eof"]), (0, False))
+        self.assertEqual(len(to_bytes(reply["data"])), 65536)
 
     async def test_of_a_running_job_it_gives_what_there_is(self):
         gate = self.gate()

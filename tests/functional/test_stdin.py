@@ -1,6 +1,7 @@
 """stdin: "pipe" and stdin.write."""
 
 import asyncio
+import hashlib
 import os
 
 from slottest import Case, RpcError, b64, limit, sh
@@ -79,7 +80,8 @@ class Pipe(Case):
 
     async def test_a_job_that_closed_its_stdin(self):
         gate = self.gate()
-        job = await self.c.submit(sh('exec <&-; echo closed; read c <"$1"', gate.path), stdin="pipe")
+        job = await self.c.submit(sh('exec <&-; echo closed; read c <"$1"', gate.path),
+                                  stdin="pipe")
         await self.c.stream("output.follow", job=job, fds=[1]).next()
         try:
             await self.write(job, "z" * 100_000)
@@ -91,7 +93,6 @@ class Pipe(Case):
     @limit(120)
     async def test_ten_megabytes_pass_unharmed(self):
         job = await self.c.submit("sha256sum", stdin="pipe")
-        import hashlib
         digest = hashlib.sha256()
         for index in range(40):
             piece = os.urandom(262144)

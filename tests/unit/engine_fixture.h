@@ -354,7 +354,7 @@ feed(struct client *c, const char *line)
 }
 
 /* Formats with ' turned into ". */
-static inline void
+static inline void __attribute__((format(printf, 2, 0)))
 quote(char *out, const char *format, va_list ap)
 {
 	int n = vsnprintf(out, FIXTURE_LINE, format, ap);
@@ -364,7 +364,7 @@ quote(char *out, const char *format, va_list ap)
 		*at = '"';
 }
 
-static inline int64_t
+static inline int64_t __attribute__((format(printf, 3, 0)))
 vpost(struct client *c, const char *method, const char *params, va_list ap)
 {
 	char text[FIXTURE_LINE], *line;

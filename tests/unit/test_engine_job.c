@@ -156,7 +156,7 @@ START_TEST(a_job_ends_once)
 	engine_launch_handlers.on_exit(engine, &again);
 	engine_launch_handlers.on_gone(engine, 1, 1, false);
 	run();
-	launcher_heard("run 1/1 ack 1/1 ack 1/1 ack 1/1 ack 1/1 ");
+	launcher_heard("run 1/1 ack 1/1 ack 1/1 ack 1/1 "); /* the first time by its commit */
 	ck_assert_int_eq(row_of_job(1)->run->exit_code, 0);
 	ck_assert_uint_eq(engine->store->last_seq, 1);
 	ck_assert_uint_eq(engine->stats.completed, 1);
@@ -1141,7 +1141,7 @@ START_TEST(without_the_launcher_what_ran_is_lost)
 	phase_is(3, ROW_PENDING);
 	ck_assert_uint_eq(engine->jobs.count, 1);
 	advance_ms(100);
-	outcome_is(3, MSG_OUTCOME_LOST);
+	phase_is(3, ROW_PENDING); /* what didn't run waits for the next launcher */
 	launcher.unacked = 0;
 }
 END_TEST

@@ -475,6 +475,7 @@ static struct model {
 	unsigned overtaken[USERS][QUEUES];
 	uint64_t started[ITEMS * 2];
 	size_t nstarted;
+	bool calm; /* limits stay, most jobs are small: wide ones are overtaken again and again */
 } m;
 
 static struct queue *queues[QUEUES];
@@ -746,8 +747,8 @@ m_random(enum slot_action_state wanted)
 static void
 m_step(void)
 {
+	unsigned q, u, slots;
 	struct item *it;
-	unsigned q, u;
 
 	switch (below(16)) {
 	case 0:
@@ -760,7 +761,8 @@ m_step(void)
 			return;
 		q = below(QUEUES);
 		u = below(USERS);
-		it = make(queues[q], u, next_id++, 1 + below(4), (int)below(3) - 1);
+		slots = !m.calm ? 1 + below(4) : below(16) == 0 ? 3 : 1;
+		it = make(queues[q], u, next_id++, slots, (int)below(3) - 1);
 		it->queue = q;
 		it->uid = u;
 		m.items[m.n++] = it;
@@ -784,14 +786,14 @@ m_step(void)
 		}
 		return;
 	case 9:
-		if (below(4) == 0) {
+		if (!m.calm && below(4) == 0) {
 			m.total = below(7);
 			total(m.total);
 			m_unpark(-1);
 		}
 		return;
 	case 10:
-		if (below(4) == 0) {
+		if (!m.calm && below(4) == 0) {
 			q = below(QUEUES);
 			m.limit[q] = below(6) == 0 ? QUEUE_UNLIMITED : below(6);
 			queue_set_limit(queues[q], m.limit[q]);
@@ -799,7 +801,7 @@ m_step(void)
 		}
 		return;
 	case 11:
-		if (below(8) == 0) {
+		if (!m.calm && below(8) == 0) {
 			q = below(QUEUES);
 			m.paused[q] = !m.paused[q];
 			queue_set_paused(queues[q], m.paused[q]);
@@ -817,6 +819,22 @@ m_step(void)
 	}
 }
 
+static void
+m_change_pace(bool calm)
+{
+	m.calm = calm;
+	m.total = 4;
+	total(m.total);
+	m_unpark(-1);
+	for (int q = 0; q < QUEUES; q++) {
+		m.limit[q] = q == 0 ? 3 : QUEUE_UNLIMITED;
+		queue_set_limit(queues[q], m.limit[q]);
+		m.paused[q] = false;
+		queue_set_paused(queues[q], false);
+		m_unpark(q);
+	}
+}
+
 START_TEST(it_starts_what_the_model_starts)
 {
 	const char *given = getenv("SLOT_SEED");
@@ -827,12 +845,10 @@ START_TEST(it_starts_what_the_model_starts)
 	queues[0] = queue;
 	queues[1] = queue_add(set, "a");
 	queues[2] = queue_add(set, "b");
-	for (int q = 0; q < QUEUES; q++)
-		m.limit[q] = QUEUE_UNLIMITED;
-	m.total = 4;
-	total(4);
 	for (int step = 0; step < 60000; step++) {
 		nstarted = 0;
+		if (step % 2000 == 0)
+			m_change_pace(step % 4000 != 0);
 		m_step();
 		if (m.used > m.total) { /* the limit was lowered */
 			m.nstarted = 0;

@@ -16,7 +16,7 @@ from .timing import SANITIZE, SCALE, eventually, read_to_end, scaled, within
 
 __all__ = [
     "Case", "Client", "Closed", "Ctl", "Daemon", "Done", "Gate", "Mark", "Raw", "RpcError",
-    "SANITIZE", "SCALE", "Stream", "Terminal", "alone", "b64", "children", "descendants", "eventually",
-    "find_binary", "is_running", "limit", "line", "proc_status", "read_to_end", "rss_kib", "scaled", "sh",
-    "switches", "to_bytes", "wait_gone", "within",
+    "SANITIZE", "SCALE", "Stream", "Terminal", "alone", "b64", "children", "descendants",
+    "eventually", "find_binary", "is_running", "limit", "line", "proc_status", "read_to_end",
+    "rss_kib", "scaled", "sh", "switches", "to_bytes", "wait_gone", "within",
 ]
