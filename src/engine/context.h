@@ -44,6 +44,7 @@ struct engine {
 	struct job_list by_phase[3]; /* enum row_phase */
 	struct slot_executor *executor;
 	struct queue_set *queues;
+	bool all_paused; /* queues made from now on are, too */
 	uint64_t npending, nrunning;
 	int64_t pending_bytes;
 	struct job_ties_list clocked; /* wait for a wall-clock time */

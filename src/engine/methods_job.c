@@ -388,8 +388,8 @@ static void
 on_set(struct request *req)
 {
 	const struct msg_job_set *p = &req->call.u.job_set;
-	const struct row *row = request_row(req, p->job);
 	struct engine *e = req->engine;
+	const struct row *row = request_row(req, p->job); /* NULL: the request is gone */
 	struct queue *q;
 	struct job *job;
 

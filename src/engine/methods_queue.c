@@ -74,6 +74,7 @@ on_set(struct request *req)
 	const struct msg_queue_set *p = &req->call.u.queue_set;
 	struct engine *e = req->engine;
 	struct queue *q = queue_find(e->queues, p->queue);
+	bool made = q == NULL;
 	struct msg_queue result;
 
 	if (q == NULL && count_queues(e) >= QUEUES_MAX) {
@@ -84,6 +85,8 @@ on_set(struct request *req)
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
 	}
+	if (made)
+		queue_set_paused(q, e->all_paused);
 	if (limit_was_given(p))
 		queue_set_limit(q, p->max_running == MSG_NULL ? QUEUE_UNLIMITED :
 		    (uint32_t)p->max_running);
@@ -121,6 +124,7 @@ set_paused(struct request *req, const char *name, bool paused)
 			return;
 		queue_set_paused(q, paused);
 	} else {
+		e->all_paused = paused;
 		for (q = queue_next(e->queues, NULL); q != NULL; q = queue_next(e->queues, q))
 			queue_set_paused(q, paused);
 	}

@@ -107,7 +107,7 @@ stats_fill(const struct engine *e, struct msg_stats *out)
 	out->turns = (int64_t)s->turns;
 	if (getrusage(RUSAGE_SELF, &self) == 0)
 		out->max_rss_kib = self.ru_maxrss;
-	out->paused = e->limits.max_running == 0;
+	out->paused = e->all_paused || e->limits.max_running == 0;
 	out->draining = e->drain != DRAIN_OFF;
 	out->wait_us = percentiles(&s->wait);
 	out->run_us = percentiles(&s->run);

@@ -79,6 +79,9 @@ check_list(
 	if (!json_is_array(json))
 		return msg_fail_type(d, at, "a list", json);
 	n = (int64_t)json_array_size(json);
+	if (n < min && max == INT64_MAX)
+		return msg_fail(d, RPC_INVALID_PARAMS, at,
+		    "must not be empty: %lld or more elements are accepted", (long long)min);
 	if (n < min)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "must not be empty: %lld to %lld elements are accepted", (long long)min,

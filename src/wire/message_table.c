@@ -138,9 +138,9 @@ static const struct msg_field msg_completion_schema_fields[] = {
 	    .help = "number of the signal that ended it"),
 	F("tag", MSG_T_ANY, msg_completion, tag, .max = PTRDIFF_MAX, .help = "as submitted"),
 	F("stdout", MSG_T_BYTES, msg_completion, out, .flags = OMIT_NULL, .max = PTRDIFF_MAX,
-	    .help = "with with_output: its newest bytes"),
+	    .help = "with with_output: the first of its kept bytes"),
 	F("stderr", MSG_T_BYTES, msg_completion, err, .flags = OMIT_NULL, .max = PTRDIFF_MAX,
-	    .help = "with with_output: its newest bytes"),
+	    .help = "with with_output: the first of its kept bytes"),
 };
 SCHEMA(msg_completion_schema, "Completion", msg_completion, false, false);
 
@@ -217,9 +217,9 @@ static const struct msg_field msg_job_schema_fields[] = {
 	F("output", MSG_T_OBJ, msg_job, output, HAS(msg_job, has_output), .flags = NULLABLE,
 	    .nested = &output_size_schema, .help = "bytes kept"),
 	F("stdout", MSG_T_BYTES, msg_job, out, .flags = OMIT_NULL, .max = PTRDIFF_MAX,
-	    .help = "with with_output: its newest bytes"),
+	    .help = "with with_output: the first of its kept bytes"),
 	F("stderr", MSG_T_BYTES, msg_job, err, .flags = OMIT_NULL, .max = PTRDIFF_MAX,
-	    .help = "with with_output: its newest bytes"),
+	    .help = "with with_output: the first of its kept bytes"),
 };
 SCHEMA(msg_job_schema, "Job", msg_job, false, false);
 
@@ -772,11 +772,11 @@ static const struct msg_method methods[M_METHODS] = {
 	    "Opens a stream of jobs of which at most `limit` are submitted and not yet "
 	    "consumed.",
 	    &map_open_params, &map_result, &msg_completion_schema,
-	    { RPC_DRAINING, RPC_NOT_SUPPORTED } },
+	    { RPC_OK } },
 	[M_MAP_PUSH] = { M_MAP_PUSH, 0, "map.push",
 	    "Pushes jobs into a map; each costs one credit.", &map_push_params, &jobs_result, NULL,
 	    { RPC_CREDIT_EXCEEDED, RPC_QUEUE_FULL, RPC_DRAINING, RPC_LIMIT_EXCEEDED,
-		RPC_KEY_CONFLICT, RPC_NO_SUCH_JOB, RPC_NOT_SUPPORTED } },
+		RPC_KEY_CONFLICT, RPC_NO_SUCH_JOB, RPC_NOT_SUPPORTED, RPC_INVALID_STATE } },
 	[M_MAP_END] = { M_MAP_END, 0, "map.end", "Says that nothing more will be pushed.",
 	    &map_end_params, NULL, NULL, { RPC_OK } },
 	[M_FUTURES_AS_COMPLETED] = { M_FUTURES_AS_COMPLETED, STREAM_OF_ITEMS,
@@ -830,7 +830,8 @@ static const struct msg_method methods[M_METHODS] = {
 	[M_QUEUE_LIST] = { M_QUEUE_LIST, 0, "queue.list", "All queues.", &no_params, &queues_result,
 	    NULL, { RPC_OK } },
 	[M_QUEUE_SET] = { M_QUEUE_SET, MSG_M_ADMIN, "queue.set", "Makes or changes a queue.",
-	    &queue_set_params, &queue_schema, NULL, { RPC_PERMISSION_DENIED } },
+	    &queue_set_params, &queue_schema, NULL,
+	    { RPC_PERMISSION_DENIED, RPC_LIMIT_EXCEEDED } },
 	[M_QUEUE_REMOVE] = { M_QUEUE_REMOVE, MSG_M_ADMIN, "queue.remove", "Removes an empty queue.",
 	    &queue_remove_params, NULL, NULL, { RPC_PERMISSION_DENIED, RPC_INVALID_STATE } },
 	[M_QUEUE_PAUSE] = { M_QUEUE_PAUSE, MSG_M_ADMIN, "queue.pause",
@@ -840,7 +841,7 @@ static const struct msg_method methods[M_METHODS] = {
 	    &queue_name_params, NULL, NULL, { RPC_PERMISSION_DENIED } },
 	[M_DRAIN] = { M_DRAIN, MSG_M_ADMIN | MSG_M_WAITS, "drain",
 	    "Takes no new jobs; replies when idle.", &drain_params, &drain_result, NULL,
-	    { RPC_PERMISSION_DENIED } },
+	    { RPC_PERMISSION_DENIED, RPC_INVALID_STATE } },
 	[M_LIMITS_GET] = { M_LIMITS_GET, 0, "limits.get", "The limits in force.", &no_params,
 	    &msg_limits_schema, NULL, { RPC_OK } },
 	[M_LIMITS_SET] = { M_LIMITS_SET, MSG_M_ADMIN, "limits.set",
@@ -852,7 +853,7 @@ static const struct msg_method methods[M_METHODS] = {
 	    &no_params, &metrics_result, NULL, { RPC_OK } },
 	[M_ADMIN_RELOAD] = { M_ADMIN_RELOAD, MSG_M_ADMIN, "admin.reload",
 	    "Reads the configuration again.", &no_params, &reload_result, NULL,
-	    { RPC_PERMISSION_DENIED } },
+	    { RPC_PERMISSION_DENIED, RPC_INVALID_STATE } },
 	[M_RPC_DISCOVER] = { M_RPC_DISCOVER, 0, "rpc.discover",
 	    "This table as an OpenRPC document.", &no_params, NULL, NULL, { RPC_OK } },
 	[M_CANCEL] = { M_CANCEL, MSG_M_NOTIFICATION, "$/cancel",

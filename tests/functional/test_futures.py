@@ -613,9 +613,11 @@ class Pinned(Case):
         self.assertEqual([r["stdout"] for r in results], ["", *[f"{i}\n" for i in range(20)]])
 
     async def test_as_completed_with_a_slow_consumer_loses_nothing(self):
+        await self.c.call("limits.set", max_running=0)  # none may end before it is named
         jobs = (await self.c.call("job.submit_batch",
                                   jobs=[sh(f"echo {i}") for i in range(20)]))["jobs"]
         stream = self.c.stream("futures.as_completed", jobs=jobs, window=1, with_output=10)
+        await self.c.call("limits.set", reset=True)
         await stream.until(lambda: stream.n == 1)
         await self.others_push_it_out()
         got = []

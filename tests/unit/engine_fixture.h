@@ -25,6 +25,13 @@
 #define WALL_US 1700000000000000
 #define FIXTURE_LINE 65536
 
+/* As ck_assert, for what is checked very often: libcheck writes a record for each that holds. */
+#define MUST(condition)                                                                            \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			ck_abort_msg("not so: %s", #condition);                                    \
+	} while (0)
+
 static struct slot_loop *loop;
 static struct engine *engine;
 
@@ -85,16 +92,16 @@ fake_run(struct launch *l, const struct launch_run *in)
 	fake_note("run", in->job, in->attempt);
 	if (r == NULL) {
 		r = calloc(1, sizeof *r);
-		ck_assert_int_eq(idtab_put(&launcher.runs, in->job, r), 0);
+		MUST(idtab_put(&launcher.runs, in->job, r) == 0);
 	} else { /* at most once an attempt, one attempt at a time */
-		ck_assert_uint_gt(in->attempt, r->attempt);
-		ck_assert(!r->running && !r->exited);
+		MUST(in->attempt > r->attempt);
+		MUST(!r->running && !r->exited);
 	}
 	*r = (struct fake_run){ .job = in->job, .attempt = in->attempt, .slots = in->slots,
 		.running = true, .processes = true };
 	launcher.starts++;
 	launcher.slots += in->slots;
-	ck_assert_uint_le(launcher.slots, launcher.ceiling);
+	MUST(launcher.slots <= launcher.ceiling);
 	if (launcher.slots > launcher.peak)
 		launcher.peak = launcher.slots;
 	return 0;
@@ -107,8 +114,8 @@ fake_cancel(struct launch *l, uint64_t job, uint32_t attempt, int64_t grace_ms)
 
 	(void)l;
 	fake_note("cancel", job, attempt);
-	ck_assert_ptr_nonnull(r); /* it never hears of what it wasn't told to start */
-	ck_assert_uint_eq(r->attempt, attempt);
+	MUST(r != NULL); /* it never hears of what it wasn't told to start */
+	MUST(r->attempt == attempt);
 	r->cancelled = true;
 	r->grace_ms = grace_ms;
 }
@@ -119,7 +126,7 @@ fake_signal(struct launch *l, uint64_t job, uint32_t attempt, int signo, enum la
 {
 	(void)l, (void)signo, (void)scope;
 	fake_note("signal", job, attempt);
-	ck_assert_ptr_nonnull(fake_find(job));
+	MUST(fake_find(job) != NULL);
 	fake_find(job)->token = token;
 }
 
@@ -241,8 +248,8 @@ leader_ends(uint64_t job, struct launch_exit x)
 {
 	struct fake_run *r = fake_find(job);
 
-	ck_assert_ptr_nonnull(r);
-	ck_assert(r->running);
+	MUST(r != NULL);
+	MUST(r->running);
 	r->running = false;
 	r->exited = true;
 	launcher.unacked++;
@@ -257,7 +264,7 @@ processes_gone(uint64_t job)
 {
 	struct fake_run *r = fake_find(job);
 
-	ck_assert(r->processes && !r->running);
+	MUST(r->processes && !r->running);
 	r->processes = false;
 	engine_launch_handlers.on_gone(engine, job, r->attempt, false);
 }
@@ -359,7 +366,7 @@ quote(char *out, const char *format, va_list ap)
 {
 	int n = vsnprintf(out, FIXTURE_LINE, format, ap);
 
-	ck_assert_int_lt(n, FIXTURE_LINE);
+	MUST(n < FIXTURE_LINE);
 	for (char *at = out; (at = strchr(at, '\'')) != NULL;)
 		*at = '"';
 }
@@ -370,8 +377,8 @@ vpost(struct client *c, const char *method, const char *params, va_list ap)
 	char text[FIXTURE_LINE], *line;
 
 	quote(text, params, ap);
-	ck_assert_int_gt(asprintf(&line, "{\"jsonrpc\":\"2.0\",\"id\":%lld,\"method\":\"%s\","
-	    "\"params\":%s}\n", (long long)++c->id, method, text), 0);
+	MUST(asprintf(&line, "{\"jsonrpc\":\"2.0\",\"id\":%lld,\"method\":\"%s\","
+	    "\"params\":%s}\n", (long long)++c->id, method, text) > 0);
 	feed(c, line);
 	free(line);
 	return c->id;
@@ -429,7 +436,8 @@ parse_lines(struct client *c)
 		json_error_t error;
 		json_t *m = json_loadb(at, (size_t)(lf - at), 0, &error);
 
-		ck_assert_msg(m != NULL, "not JSON: %.*s", (int)(lf - at), at);
+		if (m == NULL)
+			ck_abort_msg("not JSON: %.*s", (int)(lf - at), at);
 		json_array_append_new(c->inbox, m);
 		at = lf + 1;
 	}
@@ -530,7 +538,8 @@ refused(struct client *c, const char *kind, const char *method, const char *para
 static inline int64_t
 int_at(const json_t *o, const char *key)
 {
-	ck_assert_msg(json_is_integer(json_object_get(o, key)), "no integer \"%s\"", key);
+	if (!json_is_integer(json_object_get(o, key)))
+		ck_abort_msg("no integer \"%s\"", key);
 	return json_integer_value(json_object_get(o, key));
 }
 
@@ -539,7 +548,8 @@ text_at(const json_t *o, const char *key)
 {
 	const char *text = json_string_value(json_object_get(o, key));
 
-	ck_assert_msg(text != NULL, "no string \"%s\"", key);
+	if (text == NULL)
+		ck_abort_msg("no string \"%s\"", key);
 	return text;
 }
 
@@ -624,8 +634,8 @@ check_line_counts(void)
 		TAILQ_FOREACH(job, &engine->by_phase[ROW_RUNNING], entry)
 			if (queue_of(&job->place) == q)
 				slots += job->action.slots;
-		ck_assert_uint_eq(queue_pending(q), pending);
-		ck_assert_uint_eq(queue_running(q), slots);
+		MUST(queue_pending(q) == pending);
+		MUST(queue_running(q) == slots);
 	}
 }
 
@@ -634,17 +644,17 @@ check_job(const struct job *job, enum row_phase phase)
 {
 	enum slot_action_state state = slot_action_state(&job->action);
 
-	ck_assert_int_eq(job_phase(job), phase);
-	ck_assert_ptr_eq(job_find(engine, job->row->id), job);
+	MUST(job_phase(job) == phase);
+	MUST(job_find(engine, job->row->id) == job);
 	switch (phase) {
 	case ROW_PENDING:
-		ck_assert_int_eq(state, job->held != 0 ? SLOT_ACTION_IDLE : SLOT_ACTION_PENDING);
+		MUST(state == (job->held != 0 ? SLOT_ACTION_IDLE : SLOT_ACTION_PENDING));
 		break;
 	case ROW_RUNNING:
-		ck_assert_int_eq(state, SLOT_ACTION_RUNNING);
+		MUST(state == SLOT_ACTION_RUNNING);
 		break;
 	case ROW_DONE:
-		ck_assert_int_eq(state, SLOT_ACTION_IDLE);
+		MUST(state == SLOT_ACTION_IDLE);
 		break;
 	}
 }
@@ -672,23 +682,22 @@ check_engine(void)
 				slots += job->action.slots;
 		}
 	}
-	ck_assert_uint_eq(engine->jobs.count, counted[0] + counted[1] + counted[2]);
-	ck_assert_uint_eq(engine->npending, counted[ROW_PENDING]);
-	ck_assert_uint_eq(engine->nrunning, counted[ROW_RUNNING]);
-	ck_assert_int_eq(engine->pending_bytes, bytes);
-	ck_assert_uint_eq(slot_executor_running(engine->executor), slots);
-	ck_assert_uint_eq(slot_executor_pending(engine->executor), in_line);
+	MUST(engine->jobs.count == counted[0] + counted[1] + counted[2]);
+	MUST(engine->npending == counted[ROW_PENDING]);
+	MUST(engine->nrunning == counted[ROW_RUNNING]);
+	MUST(engine->pending_bytes == bytes);
+	MUST(slot_executor_running(engine->executor) == slots);
+	MUST(slot_executor_pending(engine->executor) == in_line);
 	check_line_counts();
 	TAILQ_FOREACH(s, &engine->sessions, entry) {
 		nsessions++;
 		nheld += s->nheld;
 	}
-	ck_assert_uint_eq(engine->nsessions, nsessions);
-	ck_assert_uint_eq(engine->nheld, nheld);
-	ck_assert_uint_eq(engine->published_seq, engine->store->last_seq);
-	ck_assert_uint_eq(engine->stats.completed, engine->store->last_seq);
-	ck_assert_uint_eq(engine->stats.submitted,
-	    engine->stats.completed + engine->npending + engine->nrunning);
+	MUST(engine->nsessions == nsessions);
+	MUST(engine->nheld == nheld);
+	MUST(engine->published_seq == engine->store->last_seq);
+	MUST(engine->stats.completed == engine->store->last_seq);
+	MUST(engine->stats.submitted == engine->stats.completed + engine->npending + engine->nrunning);
 }
 
 static inline int

@@ -45,7 +45,8 @@ static int
 on_start(struct slot_action *a)
 {
 	queue_started(set, place_of(a), a->slots);
-	ck_assert_uint_lt(nstarted, sizeof started / sizeof *started);
+	if (nstarted == sizeof started / sizeof *started)
+		ck_abort_msg("too many starts");
 	started[nstarted++] = item_of(a)->id;
 	return 0;
 }
@@ -95,7 +96,8 @@ make(struct queue *q, uint32_t uid, uint64_t id, uint32_t slots, int priority)
 
 	slot_action_init(&it->action, executor, &action_ops, &future_ops, slots, priority);
 	it->id = id;
-	ck_assert_int_eq(queue_enter(set, q, uid, id, &it->place), 0);
+	if (queue_enter(set, q, uid, id, &it->place) < 0)
+		ck_abort_msg("out of memory");
 	return it;
 }
 
@@ -846,6 +848,8 @@ START_TEST(it_starts_what_the_model_starts)
 	queues[1] = queue_add(set, "a");
 	queues[2] = queue_add(set, "b");
 	for (int step = 0; step < 60000; step++) {
+		bool same;
+
 		nstarted = 0;
 		if (step % 2000 == 0)
 			m_change_pace(step % 4000 != 0);
@@ -856,14 +860,17 @@ START_TEST(it_starts_what_the_model_starts)
 			m_kick();
 		}
 		run();
-		ck_assert_msg(nstarted == m.nstarted &&
-		    memcmp(started, m.started, nstarted * sizeof *started) == 0,
-		    "seed %llu step %d: %zu started, first %llu; the model: %zu, first %llu", seed,
-		    step, nstarted, (unsigned long long)(nstarted > 0 ? started[0] : 0), m.nstarted,
-		    (unsigned long long)(m.nstarted > 0 ? m.started[0] : 0));
-		ck_assert_uint_eq(slot_executor_running(executor), m.used);
+		if (nstarted != m.nstarted ||
+		    memcmp(started, m.started, nstarted * sizeof *started) != 0)
+			ck_abort_msg("SLOT_SEED=%llu step %d: %zu started, first %llu; the model: "
+			    "%zu, first %llu", seed, step, nstarted,
+			    (unsigned long long)(nstarted > 0 ? started[0] : 0), m.nstarted,
+			    (unsigned long long)(m.nstarted > 0 ? m.started[0] : 0));
+		same = slot_executor_running(executor) == m.used;
 		for (int q = 0; q < QUEUES; q++)
-			ck_assert_uint_eq(queue_running(queues[q]), m.running[q]);
+			same &= queue_running(queues[q]) == m.running[q];
+		if (!same)
+			ck_abort_msg("SLOT_SEED=%llu step %d: slots in use differ", seed, step);
 	}
 	while (m.n > 0)
 		m_remove(0);

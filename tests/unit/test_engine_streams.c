@@ -637,6 +637,34 @@ START_TEST(foreign_jobs_are_as_unknown_ones)
 }
 END_TEST
 
+/* Every method that takes a job: refused, and nothing of the request is touched afterwards. */
+START_TEST(an_unknown_job_is_unknown_everywhere)
+{
+	static const char *const calls[][2] = {
+		{ "job.get", "{'job':9}" },
+		{ "job.result", "{'job':9,'wait_ms':5}" },
+		{ "job.cancel", "{'jobs':[9],'wait':true}" },
+		{ "job.signal", "{'job':9,'signal':'HUP'}" },
+		{ "job.set", "{'job':9,'priority':1,'queue':'default','hold':true}" },
+		{ "job.retry", "{'job':9}" },
+		{ "job.forget", "{'jobs':[9]}" },
+		{ "job.submit", "{'argv':['x'],'after':[9]}" },
+		{ "job.submit_batch", "{'jobs':[{'argv':['x']},{'argv':['x'],'after':[-1,9]}]}" },
+		{ "futures.as_completed", "{'jobs':[9]}" },
+		{ "futures.wait", "{'jobs':[9]}" },
+		{ "futures.gather", "{'jobs':[9]}" },
+		{ "output.read", "{'job':9,'fd':1}" },
+		{ "output.follow", "{'job':9}" },
+		{ "stdin.write", "{'job':9,'data':'x'}" },
+	};
+
+	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
+		refused(&c, "NoSuchJob", calls[i][0], "%s", calls[i][1]);
+	ck_assert_uint_eq(engine->store->next_id, 1);
+	ck_assert_uint_eq(c.session->nwaiting, 0);
+}
+END_TEST
+
 /* ---- events.subscribe ---- */
 
 static void
@@ -903,6 +931,7 @@ main(void)
 	tcase_add_test(tc, history_that_is_gone_is_said_to_be);
 	tcase_add_test(tc, completions_can_be_filtered);
 	tcase_add_test(tc, foreign_jobs_are_as_unknown_ones);
+	tcase_add_test(tc, an_unknown_job_is_unknown_everywhere);
 	tcase_add_test(tc, events_tell_of_every_step);
 	tcase_add_test(tc, events_that_find_no_room_leave_a_gap);
 	tcase_add_test(tc, no_completion_is_lost_on_a_slow_reader);
