@@ -141,6 +141,7 @@ limits_of(const struct config *c, enum options_scope scope)
 		.history_age_ms = c->store.history_age_ms,
 		.output_total = c->store.output_total_bytes,
 		.grace_ms = c->launcher.grace_ms,
+		.launcher_jobs = (uint32_t)c->launcher.jobs,
 	};
 }
 

@@ -83,9 +83,10 @@ depend_ended(struct job *job)
 	if (item == NULL)
 		abort(); /* a dependent that never hears would wait for ever */
 	item->job = job_ref(job);
+	if (e->ended == NULL) /* else a slice is due already, or this is one */
+		slot_loop_call_soon(e->loop, &e->cascade);
 	*e->ended_tail = item;
 	e->ended_tail = &item->next;
-	slot_loop_call_soon(e->loop, &e->cascade);
 }
 
 static void
@@ -115,7 +116,7 @@ on_cascade(struct slot_call *call)
 			struct job *dependent;
 
 			if (told++ == DEPEND_SLICE) {
-				slot_loop_call_soon(e->loop, &e->cascade);
+				slot_loop_call_at_turn_end(e->loop, &e->cascade);
 				job_kick(e);
 				return;
 			}

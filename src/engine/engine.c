@@ -385,12 +385,21 @@ engine_set_launch(struct engine *e, struct launch *launch)
 
 /* ---- limits ---- */
 
+/* More than the launcher's table holds would only be refused. */
+static uint32_t
+slots_in_force(const struct engine *e)
+{
+	uint32_t jobs = e->limits.launcher_jobs;
+
+	return jobs != 0 && jobs < e->limits.max_running ? jobs : e->limits.max_running;
+}
+
 void
 engine_apply_limits(struct engine *e)
 {
 	e->store->bounds = bounds_of(&e->limits);
 	queue_set_total(e->queues, e->limits.max_running);
-	slot_executor_set_max_running(e->executor, e->limits.max_running);
+	slot_executor_set_max_running(e->executor, slots_in_force(e));
 	if (e->nheld > 0)
 		slot_loop_call_soon(e->loop, &e->admit);
 	engine_history_grew(e);
@@ -582,17 +591,21 @@ on_cancel_slice(struct slot_call *call)
 
 	for (int i = 0; i < CANCEL_SLICE; i++) {
 		job = first_to_cancel(e);
-		if (job == NULL)
+		if (job == NULL) {
+			if (e->launch != NULL)
+				slot_executor_resume(e->executor);
 			return;
+		}
 		job_cancel(job, -1, e->cancel_reason);
 	}
-	slot_loop_call_soon(e->loop, &e->cancel_all);
+	slot_loop_call_at_turn_end(e->loop, &e->cancel_all);
 }
 
 void
 engine_cancel_all(struct engine *e, enum msg_reason reason)
 {
 	e->cancel_reason = reason;
+	slot_executor_pause(e->executor); /* what waits for its cancel doesn't start meanwhile */
 	slot_loop_call_soon(e->loop, &e->cancel_all);
 }
 

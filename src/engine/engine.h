@@ -18,6 +18,7 @@ struct engine;
 
 struct engine_limits { /* what the configuration says; some can be changed at run time */
 	uint32_t max_running;         /* slots; 0 pauses starts */
+	uint32_t launcher_jobs;       /* what the launcher's table holds; 0: no bound known */
 	uint64_t max_pending;         /* jobs */
 	int64_t max_pending_bytes;    /* specs and environments of pending jobs */
 	uint32_t max_connections;

@@ -626,7 +626,7 @@ on_orphans(struct slot_call *call)
 		free(o);
 	}
 	if (!STAILQ_EMPTY(&e->orphans))
-		slot_loop_call_soon(e->loop, &e->cancel_orphans);
+		slot_loop_call_at_turn_end(e->loop, &e->cancel_orphans);
 }
 
 void
@@ -647,7 +647,7 @@ job_cancel_list(struct engine *e, struct job_ties_list *list, enum msg_reason re
 	LIST_FIRST(&o->list)->of_owner.le_prev = &LIST_FIRST(&o->list);
 	LIST_INIT(list);
 	STAILQ_INSERT_TAIL(&e->orphans, o, entry);
-	slot_loop_call_soon(e->loop, &e->cancel_orphans);
+	slot_loop_call_at_turn_end(e->loop, &e->cancel_orphans);
 }
 
 void

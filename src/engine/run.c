@@ -35,7 +35,7 @@ run_get(struct job *job)
 void
 run_begin(struct job_run *run)
 {
-	run->launched = run->exited = run->lost = false;
+	run->launched = run->exited = run->lost = run->stdin_used = false;
 }
 
 void
@@ -242,8 +242,19 @@ not_started(struct job *job, int64_t pause_us)
 	}
 	if (job->active->capture != NULL)
 		capture_detach(job->active->capture);
+	run_stdin_reopen(job->active);
 	job->row->attempt--;
 	job_requeue(job, pause_us);
+}
+
+/* The launcher refused it before it tried, for a reason that passes. */
+static bool
+may_try_again(const struct job *job, const struct launch_exit *x)
+{
+	if (x->how != LAUNCH_SPAWN_FAILED || x->step != LAUNCH_STEP_BODY ||
+	    job->active->stdin_used) /* (what was written is gone) */
+		return false;
+	return x->error == EAGAIN || x->error == EMFILE || x->error == ESHUTDOWN;
 }
 
 void
@@ -261,10 +272,13 @@ run_on_exit(struct engine *e, const struct launch_exit *x)
 		engine_touch(e);
 		return;
 	}
-	if (x->how == LAUNCH_SPAWN_FAILED && x->step == LAUNCH_STEP_BODY && x->error == EAGAIN)
-		not_started(job, NO_ROOM_PAUSE_US); /* its table is full: it never tried */
-	else
+	if (!may_try_again(job, x)) {
 		exited(job, x);
+		return;
+	}
+	if (x->error == ESHUTDOWN)
+		slot_executor_pause(e->executor); /* until there is another launcher */
+	not_started(job, x->error == ESHUTDOWN ? 0 : NO_ROOM_PAUSE_US);
 }
 
 void

@@ -23,6 +23,7 @@ struct job_run {
 	uint32_t trees;       /* attempts with processes that may be left */
 	struct launch_exit exit;
 	struct capture *capture; /* of this attempt (also the row's output); NULL: none */
+	bool stdin_used;      /* something was written to it in this attempt */
 	int stdin_fd;         /* write end of its stdin pipe, -1: none or closed */
 	struct event *stdin_event;
 	TAILQ_HEAD(, stdin_write) writes;

@@ -38,6 +38,12 @@ close_end(struct job_run *run)
 }
 
 void
+run_stdin_reopen(struct job_run *run)
+{
+	close_end(run);
+}
+
+void
 run_stdin_close(struct job_run *run, int error)
 {
 	struct stdin_write *w;
@@ -69,6 +75,7 @@ write_some(struct job_run *run)
 			return;
 		}
 		w->done += (size_t)n;
+		run->stdin_used |= n > 0 || w->eof;
 		if (w->done < w->len)
 			continue;
 		if (w->eof)

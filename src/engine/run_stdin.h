@@ -22,6 +22,8 @@ struct stdin_write {
 int run_stdin_open(struct job_run *run);
 /* The job was started: writes that wait can go on. */
 void run_stdin_start(struct job_run *run);
+/* The attempt came to nothing: the next one gets a pipe of its own; writes go on waiting. */
+void run_stdin_reopen(struct job_run *run);
 /* Closes the write end; writes that wait end with this errno. */
 void run_stdin_close(struct job_run *run, int error);
 

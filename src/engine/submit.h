@@ -11,7 +11,7 @@ struct submit {
 	const struct msg_spec *specs;
 	size_t n;
 	struct job_ties_list *stream; /* the map's jobs, which they join; NULL: none */
-	int on_full;                  /* enum msg_on_full: those that wait for room keep their order */
+	int on_full;                  /* enum msg_on_full; those that wait keep their order */
 	/* results */
 	int64_t *ids;                 /* n of them, the caller's storage */
 	bool existing;                /* the last of them was there already, under its key */

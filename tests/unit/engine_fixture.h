@@ -697,7 +697,8 @@ check_engine(void)
 	MUST(engine->nheld == nheld);
 	MUST(engine->published_seq == engine->store->last_seq);
 	MUST(engine->stats.completed == engine->store->last_seq);
-	MUST(engine->stats.submitted == engine->stats.completed + engine->npending + engine->nrunning);
+	MUST(engine->stats.submitted ==
+	    engine->stats.completed + engine->npending + engine->nrunning);
 }
 
 static inline int

@@ -618,20 +618,34 @@ START_TEST(a_job_can_wait_for_time_and_jobs_and_its_turn)
 END_TEST
 
 #define MANY 10000
-#define SLICE 256 /* at most so many in one call of the loop */
+#define SLICE 256 /* at most so many between two looks at the descriptors */
 
-/* Calls the loop until it has nothing to do; what ends in one call is bounded. */
+static struct slot_call turn;
+static uint64_t turn_began, most_in_a_turn;
+
+static void
+on_turn(struct slot_call *call)
+{
+	uint64_t now = engine->store->last_seq;
+
+	if (now - turn_began > most_in_a_turn)
+		most_in_a_turn = now - turn_began;
+	turn_began = now;
+	if (engine->npending + engine->nrunning > 0)
+		slot_loop_call_at_turn_end(loop, call);
+}
+
+/* Runs until nothing is left to do, with a bound on what ends in one turn. */
 static void
 run_in_slices(void)
 {
-	uint64_t before = engine->store->last_seq, most = 0;
-
-	while (slot_loop_run_due(loop, 1) > 0) {
-		if (engine->store->last_seq - before > most)
-			most = engine->store->last_seq - before;
-		before = engine->store->last_seq;
-	}
-	ck_assert_uint_le(most, SLICE);
+	turn.run = on_turn;
+	turn_began = engine->store->last_seq;
+	most_in_a_turn = 0;
+	slot_loop_call_at_turn_end(loop, &turn);
+	run();
+	ck_assert_uint_gt(most_in_a_turn, 0);
+	ck_assert_uint_le(most_in_a_turn, 3 * SLICE);
 }
 
 START_TEST(a_wide_cascade_goes_in_slices)
@@ -671,6 +685,19 @@ START_TEST(a_deep_cascade_goes_in_slices)
 }
 END_TEST
 
+START_TEST(cancelling_very_many_goes_in_slices)
+{
+	ok(&c, "limits.set", "{'max_running':0}");
+	for (int i = 0; i < MANY; i++)
+		post_submit(&c, "");
+	listen_to(&c);
+	post(&c, "drain", "{'mode':'cancel'}");
+	run_in_slices();
+	ck_assert_uint_eq(engine->stats.cancelled, MANY);
+	result_of(&c, c.id);
+}
+END_TEST
+
 /* ---- bound ---- */
 
 START_TEST(bound_jobs_end_with_their_session)
@@ -691,6 +718,21 @@ START_TEST(bound_jobs_end_with_their_session)
 	ck_assert_int_eq(row_of_job(1)->run->reason, MSG_REASON_SESSION_ENDED);
 	job_exits(2, 0);
 	outcome_is(2, MSG_OUTCOME_EXITED);
+}
+END_TEST
+
+START_TEST(very_many_bound_jobs_end_in_slices)
+{
+	struct client other = client_of(1);
+
+	ok(&c, "limits.set", "{'max_running':0}");
+	for (int i = 0; i < MANY; i++)
+		post_submit(&other, "'lifetime':'bound'");
+	listen_to(&other);
+	hang_up(&other);
+	run_in_slices();
+	ck_assert_uint_eq(engine->stats.cancelled, MANY);
+	ck_assert_int_eq(row_of_job(MANY)->run->reason, MSG_REASON_SESSION_ENDED);
 }
 END_TEST
 
@@ -1035,7 +1077,7 @@ START_TEST(drain_can_cancel)
 	int64_t drain;
 
 	for (int i = 0; i < 2000; i++)
-		post_submit(&c, i == 1 ? "'stdout':'capture','retries':{'max':9,'backoff_ms':60000}" :
+		post_submit(&c, i == 1 ? "'stdout':'capture','retries':{'max':9}" :
 		    i % 2 != 0 ? "'delay_ms':1000" : "");
 	listen_to(&c);
 	drain = post(&c, "drain", "{'mode':'cancel'}");
@@ -1255,7 +1297,9 @@ main(void)
 	tcase_add_test(tc, a_job_can_wait_for_time_and_jobs_and_its_turn);
 	tcase_add_test(tc, a_wide_cascade_goes_in_slices);
 	tcase_add_test(tc, a_deep_cascade_goes_in_slices);
+	tcase_add_test(tc, cancelling_very_many_goes_in_slices);
 	tcase_add_test(tc, bound_jobs_end_with_their_session);
+	tcase_add_test(tc, very_many_bound_jobs_end_in_slices);
 	tcase_add_test(tc, a_half_closed_session_keeps_its_jobs);
 	tcase_add_test(tc, a_session_can_be_taken_over);
 	tcase_add_test(tc, one_key_makes_one_job);
