@@ -53,8 +53,9 @@ struct slot_client_options {
 /*
  * Connects to the daemon's socket (any length of path) and says hello; requests may follow at
  * once. `options` may be NULL; its strings are copied. NULL: *error (may be NULL) is
- * -SLOT_ECONNECT with errno set, -SLOT_EINVAL or -SLOT_ENOMEM. Blocks for at most two seconds,
- * and only where the daemon's backlog is full.
+ * -SLOT_ECONNECT with errno set (EPERM: at the user's own default place somebody else listens,
+ * who is told nothing), -SLOT_EINVAL or -SLOT_ENOMEM. Blocks for at most two seconds, and only
+ * where the daemon's backlog is full.
  */
 struct slot_client *slot_client_connect(struct slot_loop *loop, const char *path,
     const struct slot_client_options *options, int *error);

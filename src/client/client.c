@@ -311,6 +311,13 @@ slot_client_connect(struct slot_loop *loop, const char *path,
 		give(error, -SLOT_ECONNECT);
 		return NULL;
 	}
+	/* Before the first byte: what follows may be an environment full of secrets. */
+	if (slot_paths_is_user_socket(path) && !link_peer_is_ours(fd)) {
+		close(fd);
+		errno = EPERM;
+		give(error, -SLOT_ECONNECT);
+		return NULL;
+	}
 	return slot_client_new_fd(loop, fd, options, error);
 }
 
@@ -386,6 +393,7 @@ slot_client_default_socket(enum slot_client_scope scope, const char **why)
 		return copy;
 	}
 	*why = rc == -ENAMETOOLONG ? "its path is too long"
-				   : "the directory for it in /tmp belongs to somebody else";
+				   : "its directory belongs to somebody else, or others may "
+				     "write to it";
 	return NULL;
 }

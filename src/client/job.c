@@ -100,10 +100,6 @@ void
 client_jobs_completed(struct slot_client *c, json_t *object)
 {
 	json_int_t id = json_integer_value(json_object_get(object, "job"));
-	json_int_t seq = json_integer_value(json_object_get(object, "seq"));
-
-	if (seq > 0 && (uint64_t)seq > c->seq)
-		c->seq = (uint64_t)seq;
 	struct client_job *job = table_remove(&c->jobs, (uint64_t)id);
 
 	while (job != NULL) {
@@ -202,8 +198,15 @@ job_cancel(struct slot_future *f)
 static void
 on_completion(struct slot_stream *s, const json_t *item, void *arg)
 {
+	struct slot_client *c = arg;
+	json_int_t seq = json_integer_value(json_object_get(item, "seq"));
+
 	(void)s;
-	client_jobs_completed(arg, (json_t *)(uintptr_t)item);
+	/* This stream alone has no holes: what futures.as_completed tells of may lie ahead of
+	 * completions that are still to come. */
+	if (seq > 0 && (uint64_t)seq > c->seq)
+		c->seq = (uint64_t)seq;
+	client_jobs_completed(c, (json_t *)(uintptr_t)item);
 }
 
 static void

@@ -379,3 +379,13 @@ link_connect(const char *path)
 	errno = error;
 	return fd;
 }
+
+bool
+link_peer_is_ours(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	    peer.uid == geteuid();
+}

@@ -26,27 +26,34 @@ put(char *buf, size_t size, const char *format, ...)
 	return n >= 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
 }
 
+/* Ours, and nobody else may make, remove or replace files in it. */
+static bool
+is_own(const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & 022) == 0;
+}
+
 static bool
 own_directory(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid();
+	return stat(path, &st) == 0 && is_own(&st);
 }
 
-/* Anybody may make a directory in /tmp: it is ours only if the owner and the mode say so. */
+/* slotd.sock in `dir`. A directory that is there already is ours only if its owner and mode say
+ * so: in /tmp anybody could have made it. */
 static int
-temporary_socket(char *buf, size_t size)
+socket_in(const char *dir, char *buf, size_t size)
 {
 	struct stat st;
-	int r = put(buf, size, "/tmp/slotd-%u", (unsigned)geteuid());
+	int r = put(buf, size, "%s", dir);
 
 	if (r != 0)
 		return r;
-	if (lstat(buf, &st) == 0 &&
-	    (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0))
+	if (lstat(buf, &st) == 0 && !is_own(&st))
 		return -EPERM;
-	return put(buf, size, "/tmp/slotd-%u/slotd.sock", (unsigned)geteuid());
+	return put(buf, size, "%s/slotd.sock", dir);
 }
 
 int
@@ -63,17 +70,39 @@ int
 slot_paths_usual_socket(enum slot_paths_scope scope, char *buf, size_t size)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char dir[64];
+	char dir[SLOT_PATHS_MAX];
 
 	if (scope == SLOT_PATHS_SYSTEM)
 		return put(buf, size, "/run/slotd/slotd.sock");
 	/* After su or sudo the variable may still name somebody else's directory. */
-	if (runtime != NULL && runtime[0] == '/' && own_directory(runtime))
-		return put(buf, size, "%s/slotd/slotd.sock", runtime);
+	if (runtime != NULL && runtime[0] == '/' && own_directory(runtime)) {
+		int r = put(dir, sizeof(dir), "%s/slotd", runtime);
+
+		return r != 0 ? r : socket_in(dir, buf, size);
+	}
 	snprintf(dir, sizeof(dir), "/run/user/%u", (unsigned)geteuid());
 	if (own_directory(dir))
-		return put(buf, size, "%s/slotd/slotd.sock", dir);
-	return temporary_socket(buf, size);
+		strcat(dir, "/slotd");
+	else
+		snprintf(dir, sizeof(dir), "/tmp/slotd-%u", (unsigned)geteuid());
+	return socket_in(dir, buf, size);
+}
+
+bool
+slot_paths_is_user_socket(const char *path)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char usual[SLOT_PATHS_MAX];
+
+	if (runtime != NULL &&
+	    put(usual, sizeof(usual), "%s/slotd/slotd.sock", runtime) == 0 &&
+	    strcmp(path, usual) == 0)
+		return true;
+	snprintf(usual, sizeof(usual), "/run/user/%u/slotd/slotd.sock", (unsigned)geteuid());
+	if (strcmp(path, usual) == 0)
+		return true;
+	snprintf(usual, sizeof(usual), "/tmp/slotd-%u/slotd.sock", (unsigned)geteuid());
+	return strcmp(path, usual) == 0;
 }
 
 int

@@ -32,6 +32,17 @@ named_socket(const struct options *options, const struct config *config)
 	return config->socket.path[0] != '\0' ? config->socket.path : NULL;
 }
 
+/* The system's directory may be root's: its socket then came from the service manager. Nobody
+ * else may be able to put something in the socket's place. */
+static bool
+is_safe(const char *dir, enum options_scope scope)
+{
+	struct stat st;
+
+	return lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & 022) == 0 &&
+	    (st.st_uid == geteuid() || (scope == OPTIONS_SCOPE_SYSTEM && st.st_uid == 0));
+}
+
 /* The directory of the usual place is ours to make; others may pass through it in system mode. */
 static int
 make_directory(const char *socket, enum options_scope scope, char *why, size_t why_size)
@@ -44,13 +55,18 @@ make_directory(const char *socket, enum options_scope scope, char *why, size_t w
 	if (slash == NULL || slash == dir)
 		return 0;
 	*slash = '\0';
-	if (mkdir(dir, scope == OPTIONS_SCOPE_SYSTEM ? 0755 : 0700) == 0 || errno == EEXIST)
+	if (mkdir(dir, scope == OPTIONS_SCOPE_SYSTEM ? 0755 : 0700) != 0 && errno != EEXIST) {
+		snprintf(why, why_size, "%s: %s", dir, strerror(errno));
+		return -1;
+	}
+	if (is_safe(dir, scope))
 		return 0;
-	snprintf(why, why_size, "%s: %s", dir, strerror(errno));
+	snprintf(why, why_size, "%s: not a directory of our own that nobody else may write to",
+	    dir);
 	return -1;
 }
 
-/* The usual place, with its directory made and, in /tmp, looked at again after that. */
+/* The usual place, with its directory made and looked at again after that. */
 static int
 prepare_usual(char *socket, enum options_scope scope, char *why, size_t why_size)
 {
@@ -63,7 +79,8 @@ prepare_usual(char *socket, enum options_scope scope, char *why, size_t why_size
 		if (slot_paths_usual_socket(where, socket, PLACES_MAX) == 0)
 			return 0;
 	}
-	snprintf(why, why_size, "%s: not a directory of our own with mode 0700", socket);
+	snprintf(why, why_size, "%s: not a directory of our own that nobody else may write to",
+	    socket);
 	return -1;
 }
 

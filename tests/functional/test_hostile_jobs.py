@@ -1,11 +1,35 @@
 """Jobs that block or stop before or at exec delay no other job."""
 
+import ctypes
 import os
 import signal
 import time
+import unittest
 
 from slottest import Case, children, eventually, limit, scaled, sh
 from slottest.proc import stat_of
+
+
+MNT_DETACH = 2
+
+
+class StalledFuse:
+    """A FUSE file system whose server never answers: whoever looks into it waits."""
+
+    def __init__(self, path):
+        self.path = os.fsencode(path)
+        os.mkdir(path)
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other"
+        if self.libc.mount(b"stalled", self.path, b"fuse", 0, options.encode()) != 0:
+            error = ctypes.get_errno()
+            os.close(self.fd)
+            raise unittest.SkipTest(f"no FUSE mount: {os.strerror(error)}")
+
+    def close(self):
+        self.libc.umount2(self.path, MNT_DETACH)
+        os.close(self.fd)
 
 
 class Hostile(Case):
@@ -62,6 +86,24 @@ class Hostile(Case):
             await self.ends(job)
         else:
             self.assertEqual(found["outcome"], "spawn_failed")
+
+    def stalled(self, name):
+        """A file system of its own for each job: in one, the second would wait in the kernel for
+        the first, where not even SIGKILL reaches it."""
+        if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+            self.skipTest("needs root and /dev/fuse")
+        path = self.tmp / name
+        self.addCleanup(StalledFuse(path).close)
+        return path / "file"
+
+    async def test_cwd_stdin_and_binary_on_a_stalled_fuse_delay_nobody(self):
+        jobs = [await self.c.submit("true", cwd=str(self.stalled("cwd"))),
+                await self.c.submit("cat", stdin={"file": str(self.stalled("stdin"))}),
+                await self.c.submit(str(self.stalled("binary")))]
+        await self.others_run()
+        for job in jobs:
+            self.assertEqual((await self.c.get(job))["phase"], "running")
+            await self.ends(job)
 
     async def test_a_cwd_that_is_a_fifo(self):
         job = await self.c.run("true", cwd=self.fifo("cwd"))
