@@ -6,20 +6,13 @@
 #include <string.h>
 #include <sys/queue.h>
 
-/* Actions of one priority, in id order, linked through slot_action_links: [0] next, [1] prev. */
-struct level {
-	TAILQ_ENTRY(level) entry; /* in its line, highest priority first */
-	int priority;
-	struct slot_action *head, *tail;
-};
-
 struct queue_line {
 	TAILQ_ENTRY(queue_line) entry; /* in its user's lines */
 	TAILQ_ENTRY(queue_line) of_queue;
 	struct queue *queue;
 	struct queue_user *user;
-	TAILQ_HEAD(, level) levels; /* never an empty level */
-	struct slot_action *parked; /* a list through links */
+	struct order waiting;
+	struct slot_action *parked; /* a list, linked as in an order */
 	size_t members;             /* jobs that entered and have not left */
 	struct slot_action *passed; /* the head that was overtaken … */
 	unsigned overtaken;         /* … so often */
@@ -195,105 +188,7 @@ queue_pending(const struct queue *q)
 	return q->members - q->running_jobs;
 }
 
-/* ---- one line: levels of actions ---- */
-
-static struct slot_action *
-next_of(struct slot_action *a)
-{
-	return slot_action_links(a)[0];
-}
-
-static struct slot_action *
-prev_of(struct slot_action *a)
-{
-	return slot_action_links(a)[1];
-}
-
-static void
-link_after(struct level *lv, struct slot_action *at, struct slot_action *a)
-{
-	struct slot_action *next = at != NULL ? next_of(at) : lv->head;
-
-	slot_action_links(a)[0] = next;
-	slot_action_links(a)[1] = at;
-	if (at != NULL)
-		slot_action_links(at)[0] = a;
-	else
-		lv->head = a;
-	if (next != NULL)
-		slot_action_links(next)[1] = a;
-	else
-		lv->tail = a;
-}
-
-static void
-unlink_from(struct slot_action **head, struct slot_action **tail, struct slot_action *a)
-{
-	struct slot_action *next = next_of(a), *prev = prev_of(a);
-
-	if (prev != NULL)
-		slot_action_links(prev)[0] = next;
-	else
-		*head = next;
-	if (next != NULL)
-		slot_action_links(next)[1] = prev;
-	else if (tail != NULL)
-		*tail = prev;
-	slot_action_links(a)[0] = slot_action_links(a)[1] = NULL;
-}
-
-static struct level *
-level_get(struct queue_line *line, int priority)
-{
-	struct level *lv, *made;
-
-	TAILQ_FOREACH(lv, &line->levels, entry) {
-		if (lv->priority == priority)
-			return lv;
-		if (lv->priority < priority)
-			break;
-	}
-	made = calloc(1, sizeof *made);
-	if (made == NULL)
-		return NULL;
-	made->priority = priority;
-	if (lv != NULL)
-		TAILQ_INSERT_BEFORE(lv, made, entry);
-	else
-		TAILQ_INSERT_TAIL(&line->levels, made, entry);
-	return made;
-}
-
-/*
- * Keeps id order. New jobs belong at the tail and retried ones near the head, so looking from
- * both ends at once finds the place soon.
- */
-static void
-level_insert(const struct queue_set *set, struct level *lv, struct slot_action *a, uint64_t id)
-{
-	struct slot_action *front = lv->head, *back = lv->tail;
-
-	for (;;) {
-		if (back == NULL || set->place(back)->id < id) {
-			link_after(lv, back, a);
-			return;
-		}
-		if (set->place(front)->id > id) {
-			link_after(lv, prev_of(front), a);
-			return;
-		}
-		back = prev_of(back);
-		front = next_of(front);
-	}
-}
-
-static struct slot_action *
-line_head(const struct queue_line *line)
-{
-	const struct level *lv = TAILQ_FIRST(&line->levels);
-
-	return lv != NULL ? lv->head : NULL;
-}
+/* ---- one line ---- */
 
 static bool
 impossible(const struct queue_set *set, const struct queue *q, uint32_t slots)
@@ -313,52 +208,51 @@ park(struct queue_set *set, struct queue_line *line, struct slot_action *a)
 }
 
 static void
+unpark(struct queue_set *set, struct queue_line *line, struct slot_action *a)
+{
+	struct slot_action *next = slot_action_links(a)[0], *prev = slot_action_links(a)[1];
+
+	if (prev != NULL)
+		slot_action_links(prev)[0] = next;
+	else
+		line->parked = next;
+	if (next != NULL)
+		slot_action_links(next)[1] = prev;
+	slot_action_links(a)[0] = slot_action_links(a)[1] = NULL;
+	set->place(a)->parked = false;
+}
+
+static void
 line_take(struct queue_set *set, struct queue_line *line, struct slot_action *a)
 {
-	struct queue_place *place = set->place(a);
-	struct level *lv;
-
 	if (line->passed == a)
 		line->passed = NULL;
-	if (place->parked) {
-		unlink_from(&line->parked, NULL, a);
-		place->parked = false;
-		return;
-	}
-	TAILQ_FOREACH(lv, &line->levels, entry)
-		if (lv->priority == slot_action_priority(a))
-			break;
-	unlink_from(&lv->head, &lv->tail, a);
-	if (lv->head == NULL) {
-		TAILQ_REMOVE(&line->levels, lv, entry);
-		free(lv);
-	}
+	if (set->place(a)->parked)
+		unpark(set, line, a);
+	else
+		order_take(&line->waiting, a);
 }
 
 static void
 line_put(struct queue_set *set, struct queue_line *line, struct slot_action *a)
 {
-	struct level *lv = NULL;
-
-	if (!impossible(set, line->queue, slot_action_slots(a)))
-		lv = level_get(line, slot_action_priority(a));
-	if (lv == NULL) /* (out of memory parks it too: the next change of a limit retries) */
+	/* (out of memory parks it too: the next change of a limit retries) */
+	if (impossible(set, line->queue, slot_action_slots(a)) ||
+	    order_put(&line->waiting, a, set->place) < 0)
 		park(set, line, a);
-	else
-		level_insert(set, lv, a, set->place(a)->id);
 }
 
 /* A limit moved: what was parked may fit now. */
 static void
-unpark(struct queue_set *set, struct queue_line *line)
+reconsider(struct queue_set *set, struct queue_line *line)
 {
 	struct slot_action *a = line->parked, *next;
 
-	line->parked = NULL;
 	for (; a != NULL; a = next) {
-		next = next_of(a);
-		set->place(a)->parked = false;
-		slot_action_links(a)[0] = slot_action_links(a)[1] = NULL;
+		next = slot_action_links(a)[0];
+		if (impossible(set, line->queue, slot_action_slots(a)))
+			continue;
+		unpark(set, line, a);
 		line_put(set, line, a);
 	}
 }
@@ -372,7 +266,7 @@ queue_set_total(struct queue_set *set, uint32_t max_running)
 	set->total = max_running;
 	TAILQ_FOREACH(q, &set->queues, entry)
 		TAILQ_FOREACH(line, &q->lines, of_queue)
-			unpark(set, line);
+			reconsider(set, line);
 }
 
 void
@@ -382,7 +276,7 @@ queue_set_limit(struct queue *q, uint32_t max_running)
 
 	q->limit = max_running;
 	TAILQ_FOREACH(line, &q->lines, of_queue)
-		unpark(q->set, line);
+		reconsider(q->set, line);
 }
 
 /* ---- joining and leaving ---- */
@@ -427,7 +321,7 @@ line_get(struct queue_set *set, struct queue *q, struct queue_user *u)
 		return NULL;
 	line->queue = q;
 	line->user = u;
-	TAILQ_INIT(&line->levels);
+	order_init(&line->waiting);
 	TAILQ_INSERT_TAIL(&u->lines, line, entry);
 	TAILQ_INSERT_TAIL(&q->lines, line, of_queue);
 	return line;
@@ -538,7 +432,7 @@ startable_head(struct queue_set *set, struct queue_line *line)
 
 	if (line->queue->paused || line->queue->limit == 0)
 		return NULL;
-	while ((a = line_head(line)) != NULL &&
+	while ((a = order_head(&line->waiting)) != NULL &&
 	    impossible(set, line->queue, slot_action_slots(a))) {
 		line_take(set, line, a);
 		park(set, line, a);

@@ -13,6 +13,7 @@
  *  - A job that could never fit, after a lowering of a limit, is parked beside its line.
  */
 #include "core/executor.h"
+#include "engine/order.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,17 +22,6 @@
 #define QUEUE_OVERTAKE_MAX 64
 
 struct queue;
-struct queue_line;
-
-/* Part of every job, beside its action: set by queue_enter before the action is pushed. */
-struct queue_place {
-	struct queue_line *line; /* the (queue, uid) it belongs to */
-	uint64_t id;             /* the order within a priority */
-	bool parked;
-};
-
-/* How the set of queues finds the place of an action (the engine embeds both in its job). */
-typedef struct queue_place *(*queue_place_cb)(struct slot_action *a);
 
 struct queue_set; /* all queues of an engine: the policy object */
 
