@@ -10,9 +10,13 @@
 static bool
 queue_is_known(struct request *req, const char *queue)
 {
+	struct rpc_failure f;
+
 	if (queue == NULL || queue_find(req->engine->queues, queue) != NULL)
 		return true;
-	request_bad_param(req, "filter", "filter.queue: there is no queue \"%s\"", queue);
+	rpc_fail_param(&f, "queue", "filter.queue: there is no queue \"%s\"", queue);
+	snprintf(f.path, sizeof f.path, "filter.queue");
+	request_fail(req, &f);
 	return false;
 }
 
