@@ -23,6 +23,8 @@ struct request;
 TAILQ_HEAD(session_list, session);
 TAILQ_HEAD(request_list, request);
 
+enum { LIMIT_RUNNING, LIMIT_PENDING, LIMIT_PENDING_BYTES, LIMITS_AT_RUN_TIME };
+
 enum drain_state { DRAIN_OFF, DRAIN_ON };
 
 struct engine {
@@ -61,7 +63,7 @@ struct engine {
 	struct slot_call turn_end;
 	struct slot_timer prune;
 	uint64_t published_seq; /* what may be seen of the finish order */
-	bool limit_set[3];      /* max_running, max_pending, max_pending_bytes: at run time */
+	bool limit_set[LIMITS_AT_RUN_TIME]; /* … and outranks the configuration */
 	enum drain_state drain;
 	bool shutting_down, killing;
 	bool idle;

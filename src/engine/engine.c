@@ -407,6 +407,22 @@ engine_apply_limits(struct engine *e)
 	engine_touch(e);
 }
 
+void
+engine_reconfigure(struct engine *e, const struct engine_limits *limits)
+{
+	struct engine_limits now = e->limits;
+
+	e->options.limits = *limits;
+	e->limits = *limits;
+	if (e->limit_set[LIMIT_RUNNING])
+		e->limits.max_running = now.max_running;
+	if (e->limit_set[LIMIT_PENDING])
+		e->limits.max_pending = now.max_pending;
+	if (e->limit_set[LIMIT_PENDING_BYTES])
+		e->limits.max_pending_bytes = now.max_pending_bytes;
+	engine_apply_limits(e);
+}
+
 int
 engine_configure_queue(struct engine *e, const char *name, uint32_t max_running)
 {

@@ -47,25 +47,6 @@ truncated(struct request *req)
 	request_error_end(req, &w);
 }
 
-static int
-send_completion(struct request *req, const struct row *row)
-{
-	const struct msg_completions_subscribe *p = &req->call.u.completions_subscribe;
-	struct view v = { 0 };
-	struct msg_completion c;
-	size_t budget = VIEW_BUDGET;
-	struct jsonw w;
-	int rc = view_completion(&v, row, p->with_output, &budget, &c);
-
-	if (rc == 0) {
-		request_item_begin(req, &w);
-		msg_item_members(&w, M_COMPLETIONS_SUBSCRIBE, &c);
-		request_item_end(req, &w, 1);
-	}
-	view_free(&v);
-	return rc;
-}
-
 static void
 completions_pump(struct request *req)
 {
@@ -95,7 +76,8 @@ completions_pump(struct request *req)
 		if (!view_visible(e, row, s->uid, s->admin) ||
 		    !view_filter(&req->call.u.completions_subscribe.filter, row))
 			continue;
-		if (send_completion(req, row) < 0) {
+		if (request_send_completion(req, row,
+		    req->call.u.completions_subscribe.with_output) < 0) {
 			state->next_seq = row->run->seq; /* again when there is memory */
 			return;
 		}

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIMIT_RUNNING, LIMIT_PENDING, LIMIT_PENDING_BYTES };
-
 static void
 fill_limits(const struct engine *e, struct msg_limits *out)
 {
@@ -100,22 +98,6 @@ on_limits_set(struct request *req)
 	}
 	engine_apply_limits(e);
 	reply_limits(req);
-}
-
-void
-engine_reconfigure(struct engine *e, const struct engine_limits *limits)
-{
-	struct engine_limits now = e->limits;
-
-	e->options.limits = *limits;
-	e->limits = *limits;
-	if (e->limit_set[LIMIT_RUNNING])
-		e->limits.max_running = now.max_running;
-	if (e->limit_set[LIMIT_PENDING])
-		e->limits.max_pending = now.max_pending;
-	if (e->limit_set[LIMIT_PENDING_BYTES])
-		e->limits.max_pending_bytes = now.max_pending_bytes;
-	engine_apply_limits(e);
 }
 
 /* ---- drain ---- */

@@ -205,24 +205,6 @@ as_completed_timeout(struct request *req)
 	request_error_end(req, &w);
 }
 
-static int
-send_completion(struct request *req, const struct row *row)
-{
-	struct view v = { 0 };
-	struct msg_completion c;
-	size_t budget = VIEW_BUDGET;
-	struct jsonw w;
-	int rc = view_completion(&v, row, req->call.u.futures_as_completed.with_output, &budget, &c);
-
-	if (rc == 0) {
-		request_item_begin(req, &w);
-		msg_item_members(&w, M_FUTURES_AS_COMPLETED, &c);
-		request_item_end(req, &w, 1);
-	}
-	view_free(&v);
-	return rc;
-}
-
 static void
 as_completed_pump(struct request *req)
 {
@@ -231,7 +213,8 @@ as_completed_pump(struct request *req)
 	struct slot_future *f;
 
 	while (request_can_send(req) && (f = slot_as_completed_next(st->ac)) != NULL) {
-		int rc = send_completion(req, row_of(f));
+		int rc = request_send_completion(req, row_of(f),
+		    req->call.u.futures_as_completed.with_output);
 
 		st->sent[st->nsent++] = (int64_t)row_of(f)->id;
 		slot_future_unref(f);

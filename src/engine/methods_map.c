@@ -159,25 +159,6 @@ count_result(struct map *m, const struct row_run *run)
 		m->result.failed++;
 }
 
-static int
-send_item(struct map *m, struct map_item *it)
-{
-	struct request *req = m->req;
-	struct view v = { 0 };
-	struct msg_completion c;
-	size_t budget = VIEW_BUDGET;
-	struct jsonw w;
-	int rc = view_completion(&v, it->job->row, req->call.u.map_open.with_output, &budget, &c);
-
-	if (rc == 0) {
-		request_item_begin(req, &w);
-		msg_item_members(&w, M_MAP_OPEN, &c);
-		request_item_end(req, &w, 1);
-	}
-	view_free(&v);
-	return rc;
-}
-
 static void
 map_pump(struct request *req)
 {
@@ -185,7 +166,8 @@ map_pump(struct request *req)
 	struct map_item *it;
 
 	while ((it = TAILQ_FIRST(&m->ready)) != NULL && request_can_send(req)) {
-		if (send_item(m, it) < 0) {
+		if (request_send_completion(req, it->job->row,
+		    req->call.u.map_open.with_output) < 0) {
 			session_doom(req->session);
 			return;
 		}

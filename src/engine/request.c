@@ -421,6 +421,24 @@ request_item_end(struct request *req, struct jsonw *w, int64_t cost)
 	session_wrote_line(req->session, rc);
 }
 
+int
+request_send_completion(struct request *req, const struct row *row, int64_t with_output)
+{
+	struct view v = { 0 };
+	struct msg_completion c;
+	size_t budget = VIEW_BUDGET;
+	struct jsonw w;
+	int rc = view_completion(&v, row, with_output, &budget, &c);
+
+	if (rc == 0) {
+		request_item_begin(req, &w);
+		msg_item_members(&w, req->call.method->id, &c);
+		request_item_end(req, &w, 1);
+	}
+	view_free(&v);
+	return rc;
+}
+
 void
 request_add_window(struct request *req, int64_t n)
 {

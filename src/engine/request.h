@@ -117,6 +117,8 @@ bool request_can_send(const struct request *req);
 /* begin … members … end; spends `cost` of the window. */
 void request_item_begin(struct request *req, struct jsonw *w);
 void request_item_end(struct request *req, struct jsonw *w, int64_t cost);
+/* One item: the completion of a done row. 0, or -ENOMEM: nothing was sent. */
+int request_send_completion(struct request *req, const struct row *row, int64_t with_output);
 /* Adds credit to the window. */
 void request_add_window(struct request *req, int64_t n);
 /* Wakes the streams of a session that has room again, tells deliveries. */
