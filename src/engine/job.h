@@ -153,12 +153,6 @@ void job_drop_if_over(struct job *job);
  */
 bool job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason);
 
-/* Cancels all jobs of a list of bound ones, which is empty afterwards: a few at once, the rest in
- * slices. */
-void job_cancel_list(struct engine *e, struct job_ties_list *list, enum msg_reason reason);
-void job_init(struct engine *e);
-void job_fini(struct engine *e);
-
 /* What job.set changes of a pending job. 0 or -ENOMEM. */
 int job_set(struct job *job, struct queue *queue, int priority, bool hold);
 

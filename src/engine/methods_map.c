@@ -4,6 +4,7 @@
  * never exceeds the limit.
  */
 #include "engine/methods.h"
+#include "engine/orphans.h"
 #include "engine/submit.h"
 #include "engine/view.h"
 
@@ -34,7 +35,7 @@ static void on_job_done(struct slot_future *f, void *arg);
 static void
 cancel_jobs(struct map *m, enum msg_reason reason)
 {
-	job_cancel_list(m->req->engine, &m->jobs, reason);
+	orphans_add(m->req->engine, &m->jobs, reason);
 }
 
 static void

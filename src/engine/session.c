@@ -1,6 +1,7 @@
 /* Connections from accept to close; see session.h. */
 #include "engine/session.h"
 #include "engine/context.h"
+#include "engine/orphans.h"
 #include "engine/request.h"
 #include "engine/session_io.h"
 
@@ -210,7 +211,7 @@ session_close(struct session *s, const char *why)
 	slot_loop_call_cancel(e->loop, &s->doom);
 	while ((req = TAILQ_FIRST(&s->requests)) != NULL)
 		request_drop(req, false);
-	job_cancel_list(e, &s->bound, MSG_REASON_SESSION_ENDED);
+	orphans_add(e, &s->bound, MSG_REASON_SESSION_ENDED);
 	drop_fds(s);
 	TAILQ_REMOVE(&e->sessions, s, entry);
 	e->nsessions--;

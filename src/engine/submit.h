@@ -29,6 +29,10 @@ enum submit_result submit_all(struct submit *sub, struct rpc_failure *why);
 enum submit_result submit_again(struct request *req, struct row *row, int64_t *id,
     struct rpc_failure *why);
 
+/* ---- submit_held.c ---- */
+
+/* An older submit of the same uid still waits for room: it goes first. */
+bool submit_is_behind(const struct engine *e, const struct request *req);
 /* No room: answers QueueFull. */
 void submit_answer_full(struct request *req);
 /* No room, but the client wants to wait: try_again, the request's own handler, is called when
