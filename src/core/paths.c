@@ -26,11 +26,11 @@ put(char *buf, size_t size, const char *format, ...)
 	return n >= 0 && (size_t)n < size ? 0 : -ENAMETOOLONG;
 }
 
-/* Ours, and nobody else may make, remove or replace files in it. */
+/* Ours, and nobody else has one of the permissions in `others`. */
 static bool
-is_own(const struct stat *st)
+is_own(const struct stat *st, mode_t others)
 {
-	return S_ISDIR(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & 022) == 0;
+	return S_ISDIR(st->st_mode) && st->st_uid == geteuid() && (st->st_mode & others) == 0;
 }
 
 static bool
@@ -38,20 +38,20 @@ own_directory(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 && is_own(&st);
+	return stat(path, &st) == 0 && is_own(&st, 022);
 }
 
 /* slotd.sock in `dir`. A directory that is there already is ours only if its owner and mode say
  * so: in /tmp anybody could have made it. */
 static int
-socket_in(const char *dir, char *buf, size_t size)
+socket_in(const char *dir, mode_t others, char *buf, size_t size)
 {
 	struct stat st;
 	int r = put(buf, size, "%s", dir);
 
 	if (r != 0)
 		return r;
-	if (lstat(buf, &st) == 0 && !is_own(&st))
+	if (lstat(buf, &st) == 0 && !is_own(&st, others))
 		return -EPERM;
 	return put(buf, size, "%s/slotd.sock", dir);
 }
@@ -78,14 +78,15 @@ slot_paths_usual_socket(enum slot_paths_scope scope, char *buf, size_t size)
 	if (runtime != NULL && runtime[0] == '/' && own_directory(runtime)) {
 		int r = put(dir, sizeof(dir), "%s/slotd", runtime);
 
-		return r != 0 ? r : socket_in(dir, buf, size);
+		return r != 0 ? r : socket_in(dir, 022, buf, size);
 	}
 	snprintf(dir, sizeof(dir), "/run/user/%u", (unsigned)geteuid());
-	if (own_directory(dir))
+	if (own_directory(dir)) {
 		strcat(dir, "/slotd");
-	else
-		snprintf(dir, sizeof(dir), "/tmp/slotd-%u", (unsigned)geteuid());
-	return socket_in(dir, buf, size);
+		return socket_in(dir, 022, buf, size);
+	}
+	snprintf(dir, sizeof(dir), "/tmp/slotd-%u", (unsigned)geteuid());
+	return socket_in(dir, 077, buf, size);
 }
 
 bool

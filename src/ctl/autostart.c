@@ -20,6 +20,8 @@
 
 #define START_TIMEOUT_MS 10000
 #define RACE_PAUSE_MS 20
+#define RETRY_PAUSE_MS 200
+#define TRIES_WITHOUT_LOCK 3
 
 /* ---- the log ---- */
 
@@ -96,6 +98,7 @@ start_service(void)
 		dup2(null, STDIN_FILENO);
 		dup2(null, STDOUT_FILENO);
 		dup2(null, STDERR_FILENO);
+		signal(SIGPIPE, SIG_DFL);
 		execlp("systemctl", "systemctl", "--user", "--quiet", "start", "slotd.service",
 		    (char *)NULL);
 		_exit(127);
@@ -214,42 +217,71 @@ wait_for_other(const char *path, int64_t deadline)
 	return there;
 }
 
+/* Starts one. 1: it is ready; 0: it ended without a word; -1: it can't be started, printed. */
+static int
+start_once(char *slotd, int log_fd, int64_t deadline)
+{
+	/* No --socket: it finds the same place as we did, and makes the directory. */
+	char *argv[] = { slotd, (char[]){ "--user" }, (char[]){ "--on-demand" },
+		(char[]){ "--ready-fd" }, (char[]){ "3" }, NULL };
+	int ready[2];
+
+	if (pipe2(ready, O_CLOEXEC) != 0) {
+		ctl_error("pipe: %s", strerror(errno));
+		return -1;
+	}
+	int rc = spawn(slotd, argv, ready[1], log_fd);
+
+	if (rc != 0)
+		ctl_error("can't start %s: %s", slotd, strerror(errno));
+	close(ready[1]);
+	if (rc == 0)
+		rc = wait_ready(ready[0], deadline);
+	close(ready[0]);
+	return rc;
+}
+
+/* Somebody holds the lock of that socket, or died with it. */
+static bool
+is_locked(const char *path)
+{
+	char lock[PATH_MAX];
+
+	return snprintf(lock, sizeof(lock), "%s.lock", path) < (int)sizeof(lock) &&
+	    access(lock, F_OK) == 0;
+}
+
+/*
+ * Ours ending without a word is a race that another slotctl has won, a daemon of before that
+ * still holds the lock while it leaves, or a failure. The first is waited for, after the second
+ * one more is started, and a failure repeats itself with no lock in the way.
+ */
 static int
 start_process(const char *path)
 {
-	/* No --socket: it finds the same place as we did, and makes the directory. */
 	char slotd[PATH_MAX];
-	char *argv[] = { slotd, (char[]){ "--user" }, (char[]){ "--on-demand" },
-		(char[]){ "--ready-fd" }, (char[]){ "3" }, NULL };
 	char *log_path = ctl_log_path();
-	int ready[2], log_fd = -1, rc = -1;
+	int log_fd = open_log(log_path);
 	int64_t deadline = now_ms() + START_TIMEOUT_MS;
+	int tries = 0, rc;
 
 	find_slotd(slotd, sizeof(slotd));
-	if (pipe2(ready, O_CLOEXEC) != 0) {
-		ctl_error("pipe: %s", strerror(errno));
-		goto out;
-	}
-	log_fd = open_log(log_path);
-	if (spawn(slotd, argv, ready[1], log_fd) != 0) {
-		ctl_error("can't start %s: %s", slotd, strerror(errno));
-		close(ready[1]);
-	} else {
-		close(ready[1]);
-		/* An end without a word is a failure, or a race that another slotctl has won. */
-		if (wait_ready(ready[0], deadline) ||
-		    wait_for_other(path, now_ms() + START_TIMEOUT_MS / 5))
-			rc = 0;
-		else
-			ctl_error("%s did not start%s%s", slotd,
-			    log_path != NULL ? "; see " : "", log_path != NULL ? log_path : "");
-	}
-	close(ready[0]);
+	do {
+		int64_t retry = now_ms() + RETRY_PAUSE_MS;
+
+		rc = start_once(slotd, log_fd, deadline);
+		if (rc == 0 && !is_locked(path))
+			tries++;
+		if (rc == 0)
+			rc = wait_for_other(path, retry < deadline ? retry : deadline);
+	} while (rc == 0 && tries < TRIES_WITHOUT_LOCK && now_ms() < deadline);
+	if (rc == 0)
+		ctl_error("%s did not start%s%s", slotd, log_path != NULL ? "; see " : "",
+		    log_path != NULL ? log_path : "");
 	if (log_fd >= 0)
 		close(log_fd);
-out:
 	free(log_path);
-	return rc;
+	return rc > 0 ? 0 : -1;
 }
 
 int

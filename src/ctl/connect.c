@@ -88,6 +88,9 @@ no_daemon(const struct ctl *ctl, int error, bool may_start)
 		    ctl->path);
 	if (is_absent(error))
 		return ctl_error("no daemon at %s: start slotd first", ctl->path);
+	if (error == EPERM)
+		return ctl_error("%s: another user listens there; it was told nothing",
+		    ctl->path);
 	return ctl_error("can't connect to %s: %s", ctl->path, strerror(error));
 }
 
@@ -96,6 +99,7 @@ find_socket(struct ctl *ctl)
 {
 	const char *why = "";
 
+	free(ctl->path);
 	if (ctl->socket != NULL)
 		ctl->path = strdup(ctl->socket);
 	else
@@ -105,18 +109,43 @@ find_socket(struct ctl *ctl)
 	return ctl->path != NULL ? 0 : ctl_error("there is no place for the socket: %s", why);
 }
 
+/* Waits for the answer to hello. 0, or CTL_EXIT_FAILURE, printed. Where `left` is not NULL, a
+ * daemon that left without a word is no error: *left says so, and nothing is printed. */
 static int
-say_hello(struct ctl *ctl)
+say_hello(struct ctl *ctl, bool *left)
 {
 	struct slot_future *ready = slot_client_ready(ctl->client);
 	int rc = ctl_run_until(ctl, ready, -1);
 
 	if (rc != 0)
 		ctl_error("%s", slot_strerror(rc));
-	else if (slot_future_exception(ready, &rc, NULL) == 0 && rc != 0)
+	else if (slot_future_exception(ready, &rc, NULL) == 0 && rc == -SLOT_ECLOSED &&
+	    left != NULL)
+		*left = true;
+	else if (rc != 0)
 		ctl_failure(ctl, ready);
 	slot_future_unref(ready);
 	return rc == 0 ? 0 : CTL_EXIT_FAILURE;
+}
+
+/* Connects, and starts a daemon first where there is none and `may_start` says so. */
+static int
+reach(struct ctl *ctl, bool own, bool may_start)
+{
+	int rc = try_connect(ctl);
+
+	if (rc == -SLOT_ECONNECT && is_absent(errno) && may_start) {
+		if (ctl_autostart(ctl->path) != 0)
+			return CTL_EXIT_FAILURE;
+		ctl->started = true;
+		/* Its place may be another one now, or no longer ours. */
+		if (find_socket(ctl) != 0)
+			return CTL_EXIT_FAILURE;
+		rc = try_connect(ctl);
+	}
+	if (rc == -SLOT_ECONNECT)
+		return no_daemon(ctl, errno, own);
+	return rc == 0 ? 0 : ctl_error("%s", slot_strerror(rc));
 }
 
 int
@@ -124,24 +153,25 @@ ctl_connect(struct ctl *ctl)
 {
 	const char *named = getenv("SLOTD_SOCKET");
 	bool own = ctl->socket == NULL && !ctl->system && (named == NULL || named[0] == '\0');
+	bool may_start = own && !ctl->no_start, left = false;
 
 	if (ctl->client != NULL)
 		return 0;
 	if (ctl_loop(ctl) != 0 || find_socket(ctl) != 0)
 		return CTL_EXIT_FAILURE;
-	int rc = try_connect(ctl);
+	int rc = reach(ctl, own, may_start);
 
-	if (rc == -SLOT_ECONNECT && is_absent(errno) && own && !ctl->no_start) {
-		if (ctl_autostart(ctl->path) != 0)
-			return CTL_EXIT_FAILURE;
-		ctl->started = true;
-		rc = try_connect(ctl);
-	}
-	if (rc == -SLOT_ECONNECT)
-		return no_daemon(ctl, errno, own);
-	if (rc != 0)
-		return ctl_error("%s", slot_strerror(rc));
-	return say_hello(ctl);
+	if (rc == 0)
+		rc = say_hello(ctl, may_start ? &left : NULL);
+	if (!left)
+		return rc;
+	/* It was just leaving, idle: nothing was asked of it, so the next one can be asked. */
+	slot_client_free(ctl->client);
+	ctl->client = NULL;
+	ctl->disconnected = 0;
+	ctl->disconnect_why[0] = '\0';
+	rc = reach(ctl, own, may_start);
+	return rc == 0 ? say_hello(ctl, NULL) : rc;
 }
 
 /* ---- failures ---- */

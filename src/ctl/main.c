@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,7 @@ main(int argc, char **argv)
 	struct ctl ctl = { .no_start = start != NULL && strcmp(start, "0") == 0 };
 
 	keep_standard_descriptors();
+	signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of that one write */
 	setlocale(LC_CTYPE, "");
 	int status = run(&ctl, argv + 1, argc > 0 ? argc - 1 : 0);
 

@@ -190,8 +190,11 @@ dry_run(struct map *m)
 		json_decref(argv);
 		if (line == NULL)
 			return ctl_error("out of memory");
-		puts(line);
+		bool written = puts(line) >= 0 || ctl_flush();
+
 		free(line);
+		if (!written)
+			return CTL_EXIT_FAILURE;
 	}
 	if (r == MAP_INPUT_FAILED)
 		return ctl_error("reading the input: %s", strerror(errno));

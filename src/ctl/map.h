@@ -89,6 +89,8 @@ struct map {
 
 	enum map_halted halted;
 	int64_t halt_seq;       /* the item that halted it; 0: none */
+	int64_t drop_seq;       /* after MAP_STOPS: the first item not looked at yet */
+	json_t *held;           /* jobs that wait no more, to be cancelled */
 	int halt_status;
 	int signo;              /* the signal that ends us; 0: none */
 	int failure;            /* an exit status, printed already; 0: none */
@@ -109,8 +111,8 @@ void map_flow_fail(struct map *m, int status);
 void map_flow_stop_input(struct map *m);
 /* An item is over; --halt looks at it. `status`: what its failure would exit with. */
 void map_flow_count(struct map *m, int64_t seq, bool ok, int status);
-/* After --halt soon: a job that still waits is not to start. */
-void map_flow_drop_pending(struct map *m, const struct map_item *item);
+/* After --halt soon: from this item on there are jobs that are not to start, if they still wait. */
+void map_flow_drop_from(struct map *m, int64_t seq);
 /* A call; it counts in m->ncalls until `done` takes it off. False: it could not be sent. */
 bool map_flow_call(struct map *m, const char *method, json_t *params, slot_future_cb done,
     void *arg);

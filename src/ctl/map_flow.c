@@ -57,6 +57,7 @@ map_flow_call(struct map *m, const char *method, json_t *params, slot_future_cb 
 
 /* ---- --halt soon ---- */
 
+/* The calls in flight may end when the client is gone already: the flow does what follows. */
 static void
 on_held(struct slot_future *f, void *arg)
 {
@@ -65,29 +66,62 @@ on_held(struct slot_future *f, void *arg)
 
 	m->ncalls--;
 	if (slot_future_result(f, &job) == 0)
-		slot_future_unref(slot_client_call(m->ctl->client, "job.cancel",
-		    json_pack("{s:[O]}", "jobs", json_object_get(job, "job")), NULL));
+		json_array_append(m->held, json_object_get(job, "job"));
 	map_flow_kick(m);
 }
 
-/* It is held, which can't be done to one that runs, and then cancelled. */
-void
-map_flow_drop_pending(struct map *m, const struct map_item *item)
+/* False: there is no room for more. */
+static bool
+cancel_held(struct map *m)
 {
-	if (item->completion == NULL && item->job != 0)
-		map_flow_call(m, "job.set",
-		    json_pack("{s:I, s:b}", "job", (json_int_t)item->job, "hold", 1), on_held, m);
+	for (size_t n = json_array_size(m->held); n > 0; n--) {
+		struct slot_future *f = slot_client_call(m->ctl->client, "job.cancel",
+		    json_pack("{s:[O]}", "jobs", json_array_get(m->held, n - 1)), NULL);
+
+		if (f == NULL)
+			return false;
+		slot_future_unref(f);
+		json_array_remove(m->held, n - 1);
+	}
+	return true;
+}
+
+/* What still waits is held, which can't be done to one that runs, and then cancelled: as many as
+ * there is room for; on_writable goes on. */
+static void
+drop_pending(struct map *m)
+{
+	if (m->halted != MAP_STOPS || m->stream_over || !cancel_held(m))
+		return;
+	for (; m->drop_seq <= m->seq; m->drop_seq++) {
+		struct map_item *item = map_items_find(&m->items, m->drop_seq);
+
+		if (item == NULL || item->completion != NULL || item->job == 0 || item->dropped)
+			continue;
+		if (!map_flow_call(m, "job.set", json_pack("{s:I, s:b}", "job",
+			(json_int_t)item->job, "hold", 1), on_held, m))
+			return;
+		item->dropped = true;
+	}
+}
+
+void
+map_flow_drop_from(struct map *m, int64_t seq)
+{
+	if (seq < m->drop_seq)
+		m->drop_seq = seq;
+	map_flow_kick(m);
 }
 
 static void
 halt_soon(struct map *m)
 {
-	const struct map_item *item;
+	const struct map_item *first = TAILQ_FIRST(&m->items.order);
 
 	map_flow_stop_input(m);
 	m->halted = MAP_STOPS;
-	TAILQ_FOREACH(item, &m->items.order, in_order)
-		map_flow_drop_pending(m, item);
+	m->drop_seq = first != NULL ? first->seq : m->seq;
+	map_flow_kick(m);
 }
 
 void
@@ -194,10 +228,10 @@ flow(struct map *m)
 {
 	if (m->signo == 0)
 		map_print(m);
-	if (m->consumed > 0 && !m->stream_over) {
-		slot_stream_credit(m->stream, (uint64_t)m->consumed);
+	if (m->consumed > 0 && !m->stream_over &&
+	    slot_stream_credit(m->stream, (uint64_t)m->consumed) == 0)
 		m->consumed = 0;
-	}
+	drop_pending(m);
 	map_push(m);
 	send_end(m);
 	if (m->stream_over && m->npushes == 0) {
@@ -319,7 +353,8 @@ map_flow_start(struct map *m)
 
 	m->over = slot_future_new(m->ctl->loop);
 	m->kick = event_new(m->ctl->base, -1, 0, on_kick, m);
-	if (m->over == NULL || m->kick == NULL || start_progress(m) != 0 ||
+	m->held = json_array();
+	if (m->over == NULL || m->kick == NULL || m->held == NULL || start_progress(m) != 0 ||
 	    map_items_init(&m->items, m->window) != 0 || map_print_init(m) != 0)
 		return ctl_error("out of memory");
 	if (ctl_interrupt_init(&m->interrupt, m->ctl, on_signal, m) != 0)
@@ -366,6 +401,7 @@ map_flow_fini(struct map *m)
 	slot_stream_free(m->stream);
 	m->stream = NULL;
 	end_calls(m);
+	json_decref(m->held);
 	map_print_fini(m);
 	map_items_fini(&m->items);
 	slot_future_unref(m->over);

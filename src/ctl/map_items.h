@@ -15,6 +15,7 @@ struct map_item {
 	struct map_item *next; /* of those with the same hash */
 	int64_t seq;           /* its number in the input, from 1 */
 	int64_t job;           /* 0: not known yet */
+	bool dropped;          /* it was asked not to start */
 	json_t *completion;    /* NULL: not done yet */
 	size_t len;
 	char text[];           /* with a NUL behind it */

@@ -61,16 +61,23 @@ map_print_is_idle(const struct map *m)
 
 /* ---- writing ---- */
 
+/* Nobody reads us any more, or the disk is full: that ends the map. */
 static void
-flush(struct map *m, struct sink *sink)
+check(struct map *m, const struct sink *sink)
 {
-	sink_flush(sink);
 	if (sink->error == 0 || m->failure != 0)
 		return;
 	if (sink->error != EPIPE)
 		ctl_error("writing to %s: %s", sink == &m->printer.out ? "stdout" : "stderr",
 		    strerror(sink->error));
 	map_flow_fail(m, CTL_EXIT_FAILURE);
+}
+
+static void
+flush(struct map *m, struct sink *sink)
+{
+	sink_flush(sink);
+	check(m, sink);
 }
 
 /* The item before each line, with what would break the line made visible. */
@@ -396,6 +403,8 @@ map_print(struct map *m)
 {
 	struct map_printer *p = &m->printer;
 
+	check(m, &p->out); /* what had to wait may have failed since */
+	check(m, &p->err);
 	while (p->call == NULL && sink_is_empty(&p->out) && sink_is_empty(&p->err)) {
 		switch (p->step) {
 		case MAP_PRINT_NEXT:

@@ -30,12 +30,11 @@ give_ids(struct map *m, const struct push *push, const json_t *ids)
 	for (size_t i = 0; i < push->n; i++) {
 		struct map_item *item = map_items_find(&m->items, push->seqs[i]);
 
-		if (item == NULL)
-			continue;
-		item->job = json_integer_value(json_array_get(ids, i));
-		if (m->halted == MAP_STOPS)
-			map_flow_drop_pending(m, item);
+		if (item != NULL)
+			item->job = json_integer_value(json_array_get(ids, i));
 	}
+	if (m->halted == MAP_STOPS)
+		map_flow_drop_from(m, push->seqs[0]);
 }
 
 static void

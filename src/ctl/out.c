@@ -1,5 +1,6 @@
 /* Printing: messages to stderr, data to stdout, and texts from outside made harmless. */
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,13 +62,24 @@ ctl_usage(const struct ctl_args *args, const char *format, ...)
 	return CTL_EXIT_FAILURE;
 }
 
+/* The write that failed may be long ago, and its errno with it. */
+static bool
+reader_left(void)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	return errno == EPIPE || (poll(&p, 1, 0) == 1 && (p.revents & POLLERR) != 0);
+}
+
 bool
 ctl_flush(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return true;
-	if (errno != EPIPE)
-		ctl_error("writing to stdout: %s", strerror(errno));
+	int error = errno;
+
+	if (!reader_left())
+		ctl_error("writing to stdout: %s", strerror(error));
 	/* What is in the buffer can't go anywhere; exit must not try again. */
 	_exit(CTL_EXIT_FAILURE);
 }

@@ -97,17 +97,6 @@ on_removed(void *arg)
 /* ---- idle exit ------------------------------------------------------------------------------ */
 
 static void
-on_idle_timer(evutil_socket_t fd, short what, void *arg)
-{
-	struct daemon *d = arg;
-
-	(void)fd;
-	(void)what;
-	if (engine_idle(d->engine))
-		leave(d, "idle");
-}
-
-static void
 on_idle(void *arg, bool idle)
 {
 	struct daemon *d = arg;
@@ -118,6 +107,22 @@ on_idle(void *arg, bool idle)
 		event_add(d->idle_timer, &wait);
 	else
 		event_del(d->idle_timer);
+}
+
+static void
+on_idle_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	if (d->state != DAEMON_RUNNING)
+		return;
+	listener_accept(d->listener); /* who waits there already is a client */
+	if (engine_idle(d->engine))
+		leave(d, "idle");
+	else
+		on_idle(d, true); /* until the engine says otherwise */
 }
 
 /* ---- configuration -------------------------------------------------------------------------- */

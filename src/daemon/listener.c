@@ -171,14 +171,11 @@ on_resume(evutil_socket_t fd, short what, void *arg)
 	event_add(l->accept_event, NULL);
 }
 
-static void
-on_accept(evutil_socket_t fd, short what, void *arg)
+void
+listener_accept(struct listener *l)
 {
-	struct listener *l = arg;
-
-	(void)what;
 	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int peer = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (peer >= 0) {
 			if (l->paused)
@@ -195,6 +192,14 @@ on_accept(evutil_socket_t fd, short what, void *arg)
 		pause_accepting(l, errno);
 		return;
 	}
+}
+
+static void
+on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	listener_accept(arg);
 }
 
 /* ---- being removed -------------------------------------------------------------------------- */
@@ -230,16 +235,22 @@ static void
 watch(struct listener *l, struct event_base *base)
 {
 	l->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	int error = 0;
+
 	if (l->watch_fd < 0 ||
 	    inotify_add_watch(
-	        l->watch_fd, l->path, IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF) < 0) {
-		slot_log(l->logger, SLOT_LOG_WARN, "socket not watched path=%s error=%s", l->path,
-		    strerror(errno));
-		return;
-	}
-	l->watch_event = event_new(base, l->watch_fd, EV_READ | EV_PERSIST, on_watch, l);
+	        l->watch_fd, l->path, IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF) < 0)
+		error = errno;
+	if (l->watch_fd >= 0)
+		l->watch_event = event_new(base, l->watch_fd, EV_READ | EV_PERSIST, on_watch, l);
 	if (l->watch_event != NULL)
 		event_add(l->watch_event, NULL);
+	/* What was removed before the watch was there is told as if it were removed now. */
+	if (l->watch_event != NULL && !still_ours(l))
+		event_active(l->watch_event, EV_READ, 0);
+	else if (error != 0)
+		slot_log(l->logger, SLOT_LOG_WARN, "socket not watched path=%s error=%s", l->path,
+		    strerror(error));
 }
 
 static bool

@@ -48,6 +48,9 @@ struct listener_handlers {
 struct listener *listener_new(struct event_base *base, int fd, const char *path,
     const struct listener_handlers *handlers, void *arg, const struct slot_logger *logger);
 
+/* Accepts what waits to be accepted, now. */
+void listener_accept(struct listener *listener);
+
 /* Closes the socket and removes its path, if it is still the same socket. NULL is allowed. */
 void listener_free(struct listener *listener);
 

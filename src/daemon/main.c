@@ -3,6 +3,8 @@
  */
 #include "daemon/daemon.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 #define VERSION_TEXT "slotd/" PACKAGE_VERSION
@@ -52,12 +54,24 @@ with_config(const struct options *options)
 	return status;
 }
 
+/* A closed 0, 1 or 2 would be the next socket's number, and log lines would go there. What stands
+ * in for it fails when it is used, as the closed one would. */
+static void
+keep_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
 	struct options options;
 	char why[512];
 
+	keep_standard_descriptors();
 	if (options_parse(&options, argc, (const char *const *)argv, why, sizeof(why)) != 0) {
 		fprintf(stderr, "slotd: %s\nTry 'slotd --help'.\n", why);
 		return 2;

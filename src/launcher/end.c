@@ -66,7 +66,12 @@ void end_job(struct launcher *l, struct job *job, enum launch_cause cause, int64
 		if (job->phase == PHASE_NONE)
 			job->exit.cause = cause;
 		break;
-	case JOB_EXITED:
+	case JOB_EXITED: /* too late for a grace: what is left is ended at once or kept */
+		if (job->phase == PHASE_NONE) {
+			if (!job->keep_leftovers)
+				kill_round(l, job);
+			return;
+		}
 		break;
 	}
 	switch (job->phase) {

@@ -43,6 +43,8 @@ struct launcher {
 	bool stopping;      /* every job is being ended, none is taken */
 	bool look_around;   /* a child may have come or gone: see reap_settle */
 	bool look_again;    /* and soon once more: whose child it is could not be told yet */
+	pid_t *ended;       /* KIN_MAX: orphans found dead during a walk */
+	uint32_t ended_count;
 	uint32_t undecided; /* adopted children of which that is so */
 };
 

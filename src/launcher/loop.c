@@ -69,7 +69,7 @@ static void dispatch(struct launcher *l, const struct epoll_event *events, int n
 		else if (events[i].data.u64 == SIGNAL_TAG)
 			signals = true;
 		else
-			reap_leader(l, &l->table.jobs[events[i].data.u64]);
+			reap_on_pidfd(l, &l->table.jobs[events[i].data.u64]);
 	}
 	if (signals)
 		read_signals(l);

@@ -257,11 +257,13 @@ static void set_up(struct launcher *l, const struct options *o)
 	if (l->epoll_fd < 0)
 		die("epoll_create1");
 	if (table_init(&l->table, o->jobs) < 0 || timers_init(&l->timers, &l->table) < 0 ||
-	    kin_init(&l->adopted) < 0 || kin_init(&l->marked) < 0 ||
+	    !(l->ended = sys_map(KIN_MAX * sizeof(*l->ended))) || kin_init(&l->adopted) < 0 || kin_init(&l->marked) < 0 ||
 	    proc_init(&l->proc) < 0 || tree_init(&l->tree) < 0 || spawn_init(&l->spawner, o->jobs) < 0 ||
 	    tell_init(&l->tell) < 0 ||
 	    engine_init(l, ENGINE_FD) < 0)
 		die("memory for the tables");
+	snprintf(l->spawner.own_entry, sizeof(l->spawner.own_entry), "SLOT_LAUNCHER=%016llx",
+	    (unsigned long long)l->engine.instance);
 }
 
 int main(int argc, char **argv)

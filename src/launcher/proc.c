@@ -208,20 +208,43 @@ int proc_children(struct proc *p, pid_t pid, proc_pid_cb cb, void *arg)
 struct env_scan {
 	char entry[64];
 	size_t len;
-	bool has_job, has_attempt;
+	const char *launcher;
+	bool has_launcher, has_job, has_attempt;
 	uint64_t job, attempt;
 };
 
-static bool entry_number(const char *entry, const char *name, uint64_t *value)
+static bool entry_number(const char *entry, const char *name, uint64_t max, uint64_t *value)
 {
+	uint64_t v;
 	size_t len = strlen(name);
 	char *end;
 
 	if (strncmp(entry, name, len) != 0 || entry[len] < '0' || entry[len] > '9')
 		return false;
 	errno = 0;
-	*value = strtoull(entry + len, &end, 10);
-	return *end == 0 && errno == 0;
+	v = strtoull(entry + len, &end, 10);
+	if (*end != 0 || errno != 0 || v > max)
+		return false;
+	*value = v;
+	return true;
+}
+
+/* The first entry of a name is the one that counts. */
+static void env_scan_entry(struct env_scan *s)
+{
+	const char *entry = s->entry;
+
+	if (strncmp(entry, "SLOT_", 5) != 0)
+		return;
+	s->has_launcher = s->has_launcher || strcmp(entry, s->launcher) == 0;
+	s->has_job = s->has_job || entry_number(entry, "SLOT_JOB=", UINT64_MAX, &s->job);
+	s->has_attempt = s->has_attempt ||
+	    entry_number(entry, "SLOT_ATTEMPT=", UINT32_MAX, &s->attempt);
+}
+
+static bool env_scan_is_done(const struct env_scan *s)
+{
+	return s->has_launcher && s->has_job && s->has_attempt;
 }
 
 static void env_scan_feed(struct env_scan *s, const char *text, size_t n)
@@ -235,16 +258,16 @@ static void env_scan_feed(struct env_scan *s, const char *text, size_t n)
 		}
 		if (s->len < sizeof(s->entry) - 1) {
 			s->entry[s->len] = 0;
-			s->has_job |= entry_number(s->entry, "SLOT_JOB=", &s->job);
-			s->has_attempt |= entry_number(s->entry, "SLOT_ATTEMPT=", &s->attempt);
+			env_scan_entry(s);
 		}
 		s->len = 0;
 	}
 }
 
-enum proc_named proc_job(struct proc *p, pid_t pid, uint64_t *job, uint32_t *attempt)
+enum proc_named proc_job(struct proc *p, pid_t pid, const char *launcher, uint64_t *job,
+    uint32_t *attempt)
 {
-	struct env_scan s = {.len = 0};
+	struct env_scan s = {.launcher = launcher};
 	int fd = open_of(p, pid, "environ", O_RDONLY);
 	off_t at = 0;
 	ssize_t n;
@@ -257,11 +280,11 @@ enum proc_named proc_job(struct proc *p, pid_t pid, uint64_t *job, uint32_t *att
 			break;
 		env_scan_feed(&s, p->text, (size_t)n);
 		at += n;
-	} while (at < ENVIRONMENT_MAX && !(s.has_job && s.has_attempt));
+	} while (at < ENVIRONMENT_MAX && !env_scan_is_done(&s));
 	close(fd);
 	if (at == 0)
 		return PROC_NO_ENVIRONMENT;
-	if (!s.has_job || !s.has_attempt || s.attempt > UINT32_MAX)
+	if (!env_scan_is_done(&s))
 		return PROC_UNNAMED;
 	*job = s.job;
 	*attempt = (uint32_t)s.attempt;

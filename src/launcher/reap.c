@@ -60,6 +60,14 @@ void reap_leader(struct launcher *l, struct job *job)
 	l->look_around = true;
 }
 
+void reap_on_pidfd(struct launcher *l, struct job *job)
+{
+	reap_leader(l, job);
+	/* Ended, but not for us yet: a tracer keeps it to itself. SIGCHLD tells when it lets go. */
+	if (job->state == JOB_RUNNING && job->pidfd >= 0)
+		table_set_blind(&l->table, job);
+}
+
 /* Leaders whose end no descriptor tells. */
 static void reap_blind_leaders(struct launcher *l)
 {
@@ -93,14 +101,21 @@ static void forget(struct launcher *l, pid_t pid)
 	sys_reap_child(pid);
 }
 
+/* Has ended, or is no child of ours. */
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info;
+
+	return sys_peek_child(&pid, &info, NULL) != 0;
+}
+
 /* Asks for each one by name: a leader that stays a zombie hides the others from "any child". */
 static void reap_listed_orphans(struct launcher *l)
 {
 	for (uint32_t i = l->adopted.count; i-- > 0;) {
 		pid_t pid = l->adopted.list[i].pid;
-		siginfo_t info;
 
-		if (sys_peek_child(&pid, &info, NULL) != 0)
+		if (has_ended(pid))
 			forget(l, pid);
 	}
 }
@@ -141,7 +156,8 @@ static enum proc_named owner_by_environment(struct launcher *l, pid_t pid, uint6
 {
 	uint64_t id = 0;
 	uint32_t attempt = 0;
-	enum proc_named named = proc_job(&l->proc, pid, &id, &attempt);
+	enum proc_named named = proc_job(&l->proc, pid, l->spawner.own_entry, &id,
+	    &attempt);
 	struct job *job = named == PROC_NAMED ? table_find(&l->table, id, attempt) : NULL;
 
 	/* Older than the job: another slotd's job of the same number, somewhere below. */
@@ -209,8 +225,12 @@ static void on_child(pid_t pid, void *arg)
 	child = kin_find(&l->adopted, pid);
 	if ((child && child->decided) || proc_stat(&l->proc, pid, &st) < 0)
 		return;
-	if (st.state == 'Z' || st.state == 'X') {
-		forget(l, pid);
+	/* One whose first thread has ended looks dead while others of its threads run. */
+	if ((st.state == 'Z' || st.state == 'X') && has_ended(pid)) {
+		if (l->ended_count == KIN_MAX)
+			l->look_again = true;
+		else
+			l->ended[l->ended_count++] = pid;
 		return;
 	}
 	if (!child) {
@@ -227,7 +247,11 @@ void reap_refresh(struct launcher *l)
 	bool overflowed = l->adopted.overflowed;
 
 	l->undecided = 0;
+	l->ended_count = 0;
 	proc_own_children(&l->proc, on_child, l);
+	/* Not during the walk: the kernel continues a list by counting what is still in it. */
+	while (l->ended_count)
+		forget(l, l->ended[--l->ended_count]);
 	if (l->adopted.overflowed && !overflowed)
 		log_warn("more than %u orphans: the rest is not followed", KIN_MAX);
 }
@@ -249,16 +273,31 @@ static void release(struct launcher *l, struct job *job)
 	}
 }
 
+/* Some child's owner is not known yet. What this job left is, after a while: there may always be
+ * new ones, of others. */
+static bool may_own_undecided(const struct launcher *l, struct job *job)
+{
+	int64_t now;
+
+	if (!l->undecided)
+		return false;
+	now = sys_now_us();
+	if (!job->settling_us)
+		job->settling_us = now;
+	return now - job->settling_us <= DECIDE_US;
+}
+
 static void settle(struct launcher *l, struct job *job)
 {
 	bool keep = job->keep_leftovers && job->phase == PHASE_NONE;
 
 	if (job->adopted && !keep) {
+		job->settling_us = 0;
 		if (job->phase == PHASE_NONE)
 			end_leftovers(l, job);
 		return;
 	}
-	if (l->undecided && !keep) { /* it may be this one's */
+	if (!keep && may_own_undecided(l, job)) {
 		l->look_again = true;
 		return;
 	}

@@ -9,6 +9,9 @@
 /* Notes the leader's end if it has ended; it stays a zombie. */
 void reap_leader(struct launcher *l, struct job *job);
 
+/* The leader's pidfd told of its end, which it does once. */
+void reap_on_pidfd(struct launcher *l, struct job *job);
+
 /* SIGCHLD came: reaps orphans that ended. */
 void reap_orphans(struct launcher *l);
 

@@ -97,6 +97,7 @@ static void child_limits(const struct child *c)
 {
 	const struct body *b = c->body;
 
+	child_oom_score(c); /* needs a descriptor, which the limits may not allow any more */
 	if (c->s.files_raised)
 		setrlimit(RLIMIT_NOFILE, &c->s.files);
 	for (unsigned i = 0; i < b->nrlimits; i++) {
@@ -109,7 +110,6 @@ static void child_limits(const struct child *c)
 		fail(c, LAUNCH_STEP_NICE, errno);
 	if (b->umask_bits >= 0)
 		umask((mode_t)b->umask_bits);
-	child_oom_score(c);
 }
 
 static enum launch_step file_step(int i)
@@ -229,12 +229,22 @@ static int child_exec(const struct child *c)
 	}
 }
 
+/* It lives no longer than the launcher, wherever it is on the way to its program: what follows
+ * may last. Nothing after this changes the identity, which would take it back. */
+static void child_life(const struct child *c)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != c->s.launcher) /* it died before this line */
+		fail(c, LAUNCH_STEP_IDENTITY, ESRCH);
+}
+
 static _Noreturn void child_run(const struct child *c)
 {
 	child_session(c);
 	child_limits(c);
 	/* Identity: the job is the launcher's own user, who has nothing to give up (main refuses
 	 * to run with a privilege that its caller lacks). */
+	child_life(c);
 	child_descriptors(c);
 	if (c->body->cwd && chdir(c->body->cwd) < 0)
 		fail(c, LAUNCH_STEP_CHDIR, errno);
@@ -242,10 +252,6 @@ static _Noreturn void child_run(const struct child *c)
 		child_open(c, i);
 	if (c->body->tty && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
 		fail(c, LAUNCH_STEP_TTY, errno);
-	/* A launcher that died before this line would leave a job that nobody knows. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != c->s.launcher)
-		fail(c, LAUNCH_STEP_IDENTITY, ESRCH);
 	fail(c, LAUNCH_STEP_EXEC, child_exec(c));
 }
 
@@ -258,7 +264,8 @@ struct own_names {
 static bool is_own_name(const char *entry)
 {
 	return strncmp(entry, "SLOT_JOB=", 9) == 0 || strncmp(entry, "SLOT_ATTEMPT=", 13) == 0 ||
-	    strncmp(entry, "SLOT_QUEUE=", 11) == 0;
+	    strncmp(entry, "SLOT_QUEUE=", 11) == 0 ||
+	    strncmp(entry, "SLOT_LAUNCHER=", 14) == 0;
 }
 
 /* Lists strings that lie one after another; the next free place. */
@@ -273,12 +280,14 @@ static char **list_strings(char **out, const char *at, size_t len, bool is_env)
 }
 
 /* Ours come first: they are then at the start of /proc/PID/environ. */
-static char **list_own(char **out, struct own_names *own, const struct spawn_order *o)
+static char **list_own(char **out, char *launcher, struct own_names *own,
+    const struct spawn_order *o)
 {
 	snprintf(own->job, sizeof(own->job), "SLOT_JOB=%llu", (unsigned long long)o->job);
 	snprintf(own->attempt, sizeof(own->attempt), "SLOT_ATTEMPT=%u", o->attempt);
 	snprintf(own->queue, sizeof(own->queue), "SLOT_QUEUE=%s",
 	    o->body->queue ? o->body->queue : "default");
+	*out++ = launcher;
 	*out++ = own->job;
 	*out++ = own->attempt;
 	*out++ = own->queue;
@@ -305,7 +314,7 @@ pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd)
 	at = list_strings(c.argv, b->argv, b->argv_len, false);
 	*at++ = NULL;
 	c.envp = at;
-	at = list_own(at, &own, order);
+	at = list_own(at, c.s.own_entry, &own, order);
 	at = list_strings(at, order->env, order->env_len, true);
 	*at++ = NULL;
 	s->reports[order->index].step = LAUNCH_STEP_NONE;

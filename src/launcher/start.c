@@ -240,8 +240,6 @@ void start_retry(struct launcher *l, struct job *job)
 /* Refused for what the table says: 0, or an errno. */
 static int check_room(const struct launcher *l, const struct frame_run *run)
 {
-	if (table_find(&l->table, run->job, run->attempt))
-		return EEXIST;
 	if (l->stopping)
 		return ESHUTDOWN;
 	if (l->table.slots + run->slots > l->engine.ceiling || l->table.used == l->table.capacity)
@@ -317,7 +315,16 @@ void start_run(struct launcher *l, const struct frame_run *run, const char *payl
 {
 	struct start s;
 	const char *why = NULL;
-	int error = check_room(l, run);
+	int error;
+
+	if (table_find(&l->table, run->job, run->attempt)) {
+		/* Its exit is still to be told: no answer that could be taken for it. */
+		log_warn("ignored a second RUN of job=%llu attempt=%u",
+		    (unsigned long long)run->job, run->attempt);
+		close_all(fds, nfds);
+		return;
+	}
+	error = check_room(l, run);
 
 	if (!error && nfds != frame_run_fds(run))
 		error = EMFILE; /* the kernel could not give us all of them */

@@ -56,6 +56,8 @@ pid_t sys_fork(int *pidfd)
 		pid = syscall(SYS_clone, (long)(CLONE_FLAG_PIDFD | SIGCHLD), NULL, pidfd, NULL,
 		    NULL);
 	}
+	if (pid < 0 && (errno == EMFILE || errno == ENFILE)) /* it goes without, too */
+		pid = syscall(SYS_clone, (long)SIGCHLD, NULL, NULL, NULL, NULL);
 	return pid < 0 ? -errno : (pid_t)pid;
 }
 

@@ -11,7 +11,7 @@
 #include <sys/types.h>
 
 /* As fork, without libc's handlers; *pidfd is the child's descriptor, or -1 where the kernel
- * gives none. The child's pid, 0 in the child, or -errno. */
+ * gives none or none is left. The child's pid, 0 in the child, or -errno. */
 pid_t sys_fork(int *pidfd);
 
 /* The state of child `pid` (0: any child) if it has ended, without waiting and without reaping

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "launcher/sys.h"
 
@@ -215,6 +216,14 @@ void table_set_state(struct table *t, struct job *job, enum job_state state)
 	leave(t, job);
 	job->state = state;
 	enter(t, job);
+}
+
+void table_set_blind(struct table *t, struct job *job)
+{
+	assert(job->state == JOB_RUNNING && job->pidfd >= 0);
+	close(job->pidfd);
+	job->pidfd = -1;
+	t->blind++;
 }
 
 struct job *table_next(const struct table *t, const struct job *job)

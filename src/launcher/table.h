@@ -41,6 +41,7 @@ struct job {
 	int64_t timeout_ms; /* 0: none */
 	int64_t grace_ms;
 	bool keep_leftovers;
+	int64_t settling_us; /* EXITED: owns nothing since then, as far as is known; 0: it does */
 	uint32_t adopted;   /* our own children that belong to it */
 	uint32_t marked;    /* processes that were seen in its tree */
 
@@ -93,6 +94,9 @@ struct job *table_add(struct table *t, uint64_t id, uint32_t attempt);
 
 /* Moves a job; for RUNNING its pid and pidfd are set before. FREE gives it back. */
 void table_set_state(struct table *t, struct job *job, enum job_state state);
+
+/* The pidfd of a RUNNING job is of no use any more: closes it. */
+void table_set_blind(struct table *t, struct job *job);
 
 /* Walks over all jobs that are not FREE: the first after `job` (NULL: from the start). */
 struct job *table_next(const struct table *t, const struct job *job);

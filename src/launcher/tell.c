@@ -94,11 +94,9 @@ void tell_refused(struct launcher *l, uint64_t job, uint32_t attempt, int error)
 	    .step = LAUNCH_STEP_BODY,
 	    .error = error,
 	};
-	/* The job that has this name already is not gone. */
-	unsigned flags = error == EEXIST ? 0 : FRAME_EXIT_GONE | FRAME_BEST_EFFORT;
 	union frame *f = ring_push(&l->tell, FRAME_EXIT, sizeof(f->exit));
 
-	frame_exit_pack(&f->exit, &ex, flags);
+	frame_exit_pack(&f->exit, &ex, FRAME_EXIT_GONE | FRAME_BEST_EFFORT);
 }
 
 void tell_signaled(struct launcher *l, uint64_t token, int error)

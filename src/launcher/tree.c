@@ -65,13 +65,13 @@ static void tree_add(struct tree *tree, pid_t pid, bool own, uint64_t start)
 
 struct search {
 	struct launcher *l;
-	struct job *job;
 	pid_t parent;
 };
 
 static void on_child(pid_t pid, void *arg)
 {
 	struct search *s = arg;
+	const struct kin_process *child;
 	struct proc_stat st;
 
 	if (tree_find(&s->l->tree, pid) || proc_stat(&s->l->proc, pid, &st) < 0)
@@ -82,18 +82,44 @@ static void on_child(pid_t pid, void *arg)
 		return;
 	if (table_find_leader(&s->l->table, pid))
 		return;
+	/* Ours before this search began: it is a root, another job's, or nobody's. */
+	child = kin_find(&s->l->adopted, pid);
+	if (child && child->start == st.start)
+		return;
 	tree_add(&s->l->tree, pid, false, st.start);
-	reap_mark(s->l, s->job, pid, st.start);
+}
+
+/* Its number is another process's by now. */
+static bool was_recycled(struct launcher *l, const struct tree_process *p)
+{
+	struct proc_stat st;
+
+	return !p->own && proc_stat(&l->proc, p->pid, &st) == 0 && st.start != p->start;
+}
+
+static void tree_drop_from(struct tree *tree, uint32_t first)
+{
+	while (tree->count > first) {
+		const struct tree_process *p = &tree->found[--tree->count];
+
+		*bucket_of(tree, p->pid) = p->next;
+	}
 }
 
 /* Adds the descendants of all that is known so far. */
 static void tree_grow(struct launcher *l, struct job *job)
 {
-	struct search s = {.l = l, .job = job};
+	struct search s = {.l = l};
 
 	for (uint32_t i = 0; i < l->tree.count; i++) {
+		uint32_t first = l->tree.count;
+
 		s.parent = l->tree.found[i].pid;
 		proc_children(&l->proc, s.parent, on_child, &s);
+		if (l->tree.count > first && was_recycled(l, &l->tree.found[i]))
+			tree_drop_from(&l->tree, first);
+		for (uint32_t k = first; k < l->tree.count; k++)
+			reap_mark(l, job, l->tree.found[k].pid, l->tree.found[k].start);
 	}
 }
 

@@ -16,6 +16,7 @@ import trees  # noqa: E402, F401
 import ending  # noqa: E402, F401
 import records  # noqa: E402, F401
 import load  # noqa: E402, F401
+import corners  # noqa: E402, F401
 
 
 def as_user(only):

@@ -272,6 +272,7 @@ START_TEST(attach_follows_jobs_with_one_request)
 	complete(2, 5, 50, "exited", 0);
 	ck_assert_int_eq(slot_future_result(f[0], NULL), 0);
 	ck_assert_int_eq(slot_future_result(f[2], NULL), 0);
+	ck_assert_uint_eq(slot_client_seq(client), 41); /* others before it may still come */
 	complete(2, 6, 51, "exited", 1);
 	fails_with(f[1], -SLOT_EFAILED);
 	say("{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{\"done\":2}}\n");

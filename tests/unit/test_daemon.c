@@ -83,6 +83,42 @@ START_TEST(the_runtime_directory_holds_the_user_socket)
 }
 END_TEST
 
+START_TEST(a_directory_that_others_may_write_to_holds_no_socket)
+{
+	char buf[SLOT_PATHS_MAX], expected[PATH_MAX + 32];
+
+	setenv("XDG_RUNTIME_DIR", dir, 1);
+	snprintf(expected, sizeof(expected), "%s/slotd", dir);
+	ck_assert_int_eq(mkdir(expected, 0700), 0);
+	ck_assert_int_eq(slot_paths_socket(SLOT_PATHS_USER, buf, sizeof(buf)), 0);
+	ck_assert_int_eq(chmod(expected, 0720), 0);
+	ck_assert_int_eq(slot_paths_socket(SLOT_PATHS_USER, buf, sizeof(buf)), -EPERM);
+	ck_assert_str_eq(buf, expected);
+	ck_assert_int_eq(rmdir(expected), 0);
+	ck_assert_int_eq(symlink("/tmp", expected), 0);
+	ck_assert_int_eq(slot_paths_socket(SLOT_PATHS_USER, buf, sizeof(buf)), -EPERM);
+	ck_assert_int_eq(unlink(expected), 0);
+	ck_assert_int_eq(chmod(dir, 0777), 0);
+	ck_assert_int_le(slot_paths_socket(SLOT_PATHS_USER, buf, sizeof(buf)), 0);
+	ck_assert_ptr_null(strstr(buf, dir));
+}
+END_TEST
+
+START_TEST(the_users_own_places_are_known_whatever_is_there)
+{
+	char place[PATH_MAX + 32];
+
+	setenv("XDG_RUNTIME_DIR", "/nowhere-at-all", 1);
+	ck_assert(slot_paths_is_user_socket("/nowhere-at-all/slotd/slotd.sock"));
+	snprintf(place, sizeof(place), "/tmp/slotd-%u/slotd.sock", (unsigned)geteuid());
+	ck_assert(slot_paths_is_user_socket(place));
+	snprintf(place, sizeof(place), "/run/user/%u/slotd/slotd.sock", (unsigned)geteuid());
+	ck_assert(slot_paths_is_user_socket(place));
+	ck_assert(!slot_paths_is_user_socket("/run/slotd/slotd.sock"));
+	ck_assert(!slot_paths_is_user_socket("/tmp/slotd.sock"));
+}
+END_TEST
+
 START_TEST(a_long_path_becomes_a_short_address)
 {
 	char deep[512];
@@ -149,6 +185,24 @@ START_TEST(the_usual_directory_is_made_even_when_named)
 	options.socket = in_dir("other/slotd.sock");
 	ck_assert_int_eq(places_find(&places, &options, &config, "/built", why, sizeof(why)), 0);
 	ck_assert_int_ne(access(in_dir("other"), F_OK), 0);
+	config_fini(&config);
+}
+END_TEST
+
+START_TEST(a_directory_that_is_not_safe_is_no_place)
+{
+	struct options options = { .launcher = "/l" };
+	struct config config;
+	struct places places;
+	char why[256];
+
+	ck_assert_int_eq(config_init(&config), 0);
+	setenv("XDG_RUNTIME_DIR", dir, 1);
+	ck_assert_int_eq(mkdir(in_dir("slotd"), 0700), 0);
+	ck_assert_int_eq(places_find(&places, &options, &config, "/built", why, sizeof(why)), 0);
+	ck_assert_int_eq(chmod(path, 0770), 0);
+	ck_assert_int_eq(places_find(&places, &options, &config, "/built", why, sizeof(why)), -1);
+	ck_assert_ptr_nonnull(strstr(why, path));
 	config_fini(&config);
 }
 END_TEST
@@ -262,6 +316,25 @@ START_TEST(connections_arrive_nonblocking_and_close_on_exec)
 	close(fd);
 	listener_free(l);
 	ck_assert_int_ne(access(path, F_OK), 0);
+	event_base_free(base);
+}
+END_TEST
+
+START_TEST(who_waits_is_accepted_without_the_loop)
+{
+	struct event_base *base = event_base_new();
+	struct listener *l = listen_at(base, in_dir("sock"));
+	int first = connect_to(path), second = connect_to(path);
+
+	listener_accept(l);
+	ck_assert_int_eq(nconnections, 2);
+	listener_accept(l);
+	ck_assert_int_eq(nconnections, 2);
+	for (int i = 0; i < 2; i++)
+		close(connections[i]);
+	close(first);
+	close(second);
+	listener_free(l);
 	event_base_free(base);
 }
 END_TEST
@@ -426,12 +499,16 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_environment_names_the_socket);
 	tcase_add_test(tc, the_runtime_directory_holds_the_user_socket);
+	tcase_add_test(tc, a_directory_that_others_may_write_to_holds_no_socket);
+	tcase_add_test(tc, the_users_own_places_are_known_whatever_is_there);
 	tcase_add_test(tc, a_long_path_becomes_a_short_address);
 	tcase_add_test(tc, places_prefer_the_command_line);
 	tcase_add_test(tc, the_usual_directory_is_made_even_when_named);
+	tcase_add_test(tc, a_directory_that_is_not_safe_is_no_place);
 	tcase_add_test(tc, a_second_lock_says_who_holds_the_first);
 	tcase_add_test(tc, a_lock_file_left_over_blocks_nobody);
 	tcase_add_test(tc, connections_arrive_nonblocking_and_close_on_exec);
+	tcase_add_test(tc, who_waits_is_accepted_without_the_loop);
 	tcase_add_test(tc, a_stale_socket_is_replaced_and_a_live_one_is_not);
 	tcase_add_test(tc, removal_of_the_socket_is_told_once);
 	tcase_add_test(tc, a_socket_that_took_our_place_is_left_alone);
