@@ -256,8 +256,9 @@ static void set_up(struct launcher *l, const struct options *o)
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll_fd < 0)
 		die("epoll_create1");
+	l->ended = sys_map(KIN_MAX * sizeof(*l->ended));
 	if (table_init(&l->table, o->jobs) < 0 || timers_init(&l->timers, &l->table) < 0 ||
-	    !(l->ended = sys_map(KIN_MAX * sizeof(*l->ended))) || kin_init(&l->adopted) < 0 || kin_init(&l->marked) < 0 ||
+	    kin_init(&l->adopted) < 0 || kin_init(&l->marked) < 0 || !l->ended ||
 	    proc_init(&l->proc) < 0 || tree_init(&l->tree) < 0 || spawn_init(&l->spawner, o->jobs) < 0 ||
 	    tell_init(&l->tell) < 0 ||
 	    engine_init(l, ENGINE_FD) < 0)
