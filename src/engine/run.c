@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define NO_ROOM_PAUSE_US 100000 /* before the launcher is asked again */
+#define NO_ROOM_PAUSE_US 100000 /* before it is tried again */
 
 struct job_run *
 run_get(struct job *job)
@@ -232,7 +232,7 @@ exited(struct job *job, const struct launch_exit *x)
 		attempt_over(job);
 }
 
-/* The launcher never had it, or refused it for want of room: back to its place in the order. */
+/* The launcher never had it, or there was no room for it: back to its place in the order. */
 static void
 not_started(struct job *job, int64_t pause_us)
 {
@@ -493,7 +493,10 @@ run_launch(struct job *job)
 	if (!open_stdin(job, &st) || !open_output(job, &st)) {
 		for (unsigned i = 0; i < st.frame.nfds; i++)
 			close(st.frame.fds[i]);
-		fail_start(job, &st);
+		if (st.error == EMFILE || st.error == ENFILE)
+			not_started(job, NO_ROOM_PAUSE_US); /* others will give some back */
+		else
+			fail_start(job, &st);
 		return;
 	}
 	rc = e->launch->ops->run(e->launch, &st.frame);

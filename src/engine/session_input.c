@@ -27,7 +27,7 @@ static void
 too_many_fds(struct session *s, int fd)
 {
 	close(fd);
-	slot_log(s->engine->logger, SLOT_LOG_WARN, "passed descriptor refused uid=%u held=%u",
+	slot_log(s->engine->logger, SLOT_LOG_DEBUG, "passed descriptor refused uid=%u held=%u",
 	    (unsigned)s->uid, s->nfds);
 }
 

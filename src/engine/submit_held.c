@@ -31,8 +31,11 @@ submit_answer_full(struct request *req)
 		ms = RETRY_AFTER_MIN_MS;
 	if (ms > RETRY_AFTER_MAX_MS)
 		ms = RETRY_AFTER_MAX_MS;
-	rpc_fail(&f, RPC_QUEUE_FULL, "no room: %llu jobs are pending (max_pending %llu)",
-	    (unsigned long long)e->npending, (unsigned long long)e->limits.max_pending);
+	rpc_fail(&f, RPC_QUEUE_FULL, "no room: %llu jobs are pending (max_pending %llu), with %lld "
+	    "bytes (max_pending_bytes %lld)", (unsigned long long)e->npending,
+	    (unsigned long long)e->limits.max_pending,
+	    (long long)(e->pending_bytes + (int64_t)e->store->envs.bytes),
+	    (long long)e->limits.max_pending_bytes);
 	rpc_failure_add(&f, "retry_after_ms", ms);
 	request_fail(req, &f);
 }

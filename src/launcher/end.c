@@ -114,14 +114,13 @@ void end_on_timer(struct launcher *l, struct job *job)
 	}
 }
 
-void end_all(struct launcher *l, int64_t grace_ms)
+void end_all(struct launcher *l)
 {
+	int64_t most_ms = l->grace_ms < STOP_GRACE_MAX_MS ? l->grace_ms : STOP_GRACE_MAX_MS;
 	struct job *job = NULL;
 
-	if (grace_ms > STOP_GRACE_MAX_MS)
-		grace_ms = STOP_GRACE_MAX_MS;
 	l->stopping = true;
-	l->leave_us = after_ms(grace_ms + KILL_WAIT_MS);
+	l->leave_us = after_ms(most_ms + KILL_WAIT_MS);
 	while ((job = table_next(&l->table, job)))
-		end_job(l, job, LAUNCH_CAUSE_CANCEL, grace_ms);
+		end_job(l, job, LAUNCH_CAUSE_CANCEL, job->grace_ms < most_ms ? job->grace_ms : most_ms);
 }

@@ -15,7 +15,8 @@ void end_leftovers(struct launcher *l, struct job *job);
 /* The job's timer is due. */
 void end_on_timer(struct launcher *l, struct job *job);
 
-/* Ends every job and takes no more; the launcher leaves when all is gone. */
-void end_all(struct launcher *l, int64_t grace_ms);
+/* Ends every job, each with its own grace or the launcher's, whichever is shorter, and takes
+ * no more; the launcher leaves when all is gone. */
+void end_all(struct launcher *l);
 
 #endif

@@ -267,7 +267,7 @@ void engine_lost(struct launcher *l)
 	close(e->fd);
 	e->fd = -1;
 	tell_drop_all(l);
-	end_all(l, l->grace_ms);
+	end_all(l);
 }
 
 void engine_flush(struct launcher *l)

@@ -27,7 +27,7 @@ static void on_term(struct launcher *l)
 	struct job *job = NULL;
 
 	if (!l->stopping) {
-		end_all(l, l->grace_ms);
+		end_all(l);
 		return;
 	}
 	/* A second one: no grace any more. */

@@ -263,8 +263,6 @@ static void set_up(struct launcher *l, const struct options *o)
 	    tell_init(&l->tell) < 0 ||
 	    engine_init(l, ENGINE_FD) < 0)
 		die("memory for the tables");
-	snprintf(l->spawner.own_entry, sizeof(l->spawner.own_entry), "SLOT_LAUNCHER=%016llx",
-	    (unsigned long long)l->engine.instance);
 }
 
 int main(int argc, char **argv)

@@ -208,8 +208,7 @@ int proc_children(struct proc *p, pid_t pid, proc_pid_cb cb, void *arg)
 struct env_scan {
 	char entry[64];
 	size_t len;
-	const char *launcher;
-	bool has_launcher, has_job, has_attempt;
+	bool has_job, has_attempt;
 	uint64_t job, attempt;
 };
 
@@ -236,7 +235,6 @@ static void env_scan_entry(struct env_scan *s)
 
 	if (strncmp(entry, "SLOT_", 5) != 0)
 		return;
-	s->has_launcher = s->has_launcher || strcmp(entry, s->launcher) == 0;
 	s->has_job = s->has_job || entry_number(entry, "SLOT_JOB=", UINT64_MAX, &s->job);
 	s->has_attempt = s->has_attempt ||
 	    entry_number(entry, "SLOT_ATTEMPT=", UINT32_MAX, &s->attempt);
@@ -244,7 +242,7 @@ static void env_scan_entry(struct env_scan *s)
 
 static bool env_scan_is_done(const struct env_scan *s)
 {
-	return s->has_launcher && s->has_job && s->has_attempt;
+	return s->has_job && s->has_attempt;
 }
 
 static void env_scan_feed(struct env_scan *s, const char *text, size_t n)
@@ -264,10 +262,9 @@ static void env_scan_feed(struct env_scan *s, const char *text, size_t n)
 	}
 }
 
-enum proc_named proc_job(struct proc *p, pid_t pid, const char *launcher, uint64_t *job,
-    uint32_t *attempt)
+enum proc_named proc_job(struct proc *p, pid_t pid, uint64_t *job, uint32_t *attempt)
 {
-	struct env_scan s = {.launcher = launcher};
+	struct env_scan s = {0};
 	int fd = open_of(p, pid, "environ", O_RDONLY);
 	off_t at = 0;
 	ssize_t n;

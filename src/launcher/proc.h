@@ -38,11 +38,9 @@ int proc_own_children(struct proc *p, proc_pid_cb cb, void *arg);
 int proc_children(struct proc *p, pid_t pid, proc_pid_cb cb, void *arg);
 
 enum proc_named { PROC_UNNAMED, PROC_NAMED, PROC_NO_ENVIRONMENT };
-/* SLOT_JOB and SLOT_ATTEMPT in the environment that the process was given, if it has the entry
- * `launcher` too: job numbers are not unique beyond one. A process in the middle of an exec
- * seems to have no environment for a moment. */
-enum proc_named proc_job(struct proc *p, pid_t pid, const char *launcher, uint64_t *job,
-    uint32_t *attempt);
+/* SLOT_JOB and SLOT_ATTEMPT in the environment that the process was given. A process in the middle
+ * of an exec seems to have no environment for a moment. */
+enum proc_named proc_job(struct proc *p, pid_t pid, uint64_t *job, uint32_t *attempt);
 
 /* Sends a signal if `pid` is still the process that started at `start`. 0 or -errno. */
 int proc_signal(struct proc *p, pid_t pid, uint64_t start, int signo);

@@ -156,8 +156,7 @@ static enum proc_named owner_by_environment(struct launcher *l, pid_t pid, uint6
 {
 	uint64_t id = 0;
 	uint32_t attempt = 0;
-	enum proc_named named = proc_job(&l->proc, pid, l->spawner.own_entry, &id,
-	    &attempt);
+	enum proc_named named = proc_job(&l->proc, pid, &id, &attempt);
 	struct job *job = named == PROC_NAMED ? table_find(&l->table, id, attempt) : NULL;
 
 	/* Older than the job: another slotd's job of the same number, somewhere below. */

@@ -264,8 +264,7 @@ struct own_names {
 static bool is_own_name(const char *entry)
 {
 	return strncmp(entry, "SLOT_JOB=", 9) == 0 || strncmp(entry, "SLOT_ATTEMPT=", 13) == 0 ||
-	    strncmp(entry, "SLOT_QUEUE=", 11) == 0 ||
-	    strncmp(entry, "SLOT_LAUNCHER=", 14) == 0;
+	    strncmp(entry, "SLOT_QUEUE=", 11) == 0;
 }
 
 /* Lists strings that lie one after another; the next free place. */
@@ -280,14 +279,12 @@ static char **list_strings(char **out, const char *at, size_t len, bool is_env)
 }
 
 /* Ours come first: they are then at the start of /proc/PID/environ. */
-static char **list_own(char **out, char *launcher, struct own_names *own,
-    const struct spawn_order *o)
+static char **list_own(char **out, struct own_names *own, const struct spawn_order *o)
 {
 	snprintf(own->job, sizeof(own->job), "SLOT_JOB=%llu", (unsigned long long)o->job);
 	snprintf(own->attempt, sizeof(own->attempt), "SLOT_ATTEMPT=%u", o->attempt);
 	snprintf(own->queue, sizeof(own->queue), "SLOT_QUEUE=%s",
 	    o->body->queue ? o->body->queue : "default");
-	*out++ = launcher;
 	*out++ = own->job;
 	*out++ = own->attempt;
 	*out++ = own->queue;
@@ -314,7 +311,7 @@ pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd)
 	at = list_strings(c.argv, b->argv, b->argv_len, false);
 	*at++ = NULL;
 	c.envp = at;
-	at = list_own(at, c.s.own_entry, &own, order);
+	at = list_own(at, &own, order);
 	at = list_strings(at, order->env, order->env_len, true);
 	*at++ = NULL;
 	s->reports[order->index].step = LAUNCH_STEP_NONE;

@@ -29,7 +29,6 @@ struct spawner {
 	pid_t launcher;
 	struct rlimit files;          /* what jobs inherit; ours is higher */
 	bool files_raised;
-	char own_entry[32];           /* SLOT_LAUNCHER=..., which no other launcher's jobs have */
 	char oom_score[16];           /* to go back to; "" when ours is unchanged */
 };
 

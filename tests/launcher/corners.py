@@ -153,8 +153,7 @@ def a_job_that_makes_nameless_orphans_all_the_time_holds_up_no_other(l):
 # Leaves a daemon with exactly this environment, which it has before it is an orphan.
 EXEC = """
 import ctypes, os, sys
-out, entries = sys.argv[1], [e.replace("OWN", os.environ["SLOT_LAUNCHER"]).encode()
-                             for e in sys.argv[2:]]
+out, entries = sys.argv[1], [e.encode() for e in sys.argv[2:]]
 r, w = os.pipe()  # closed by exec
 if os.fork():
     os.close(w)
@@ -182,20 +181,9 @@ def leave_daemon(l, name, entries):
 
 
 @test
-def another_launchers_job_of_the_same_number_is_not_ours(l):
-    job, pid = leave_daemon(l, "pid", ["SLOT_LAUNCHER=0123456789abcdef", "SLOT_JOB=1",
-                                       "SLOT_ATTEMPT=1"])
-    assert job == 1
-    l.finish(job, seconds=5)
-    assert alive(pid)
-    os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not l.children(), "the orphan is reaped")
-
-
-@test
 def the_first_well_formed_names_in_an_environment_count(l):
     job, pid = leave_daemon(l, "pid", [
-        "SLOT_JOB=x", "SLOT_LAUNCHER=OWN", "SLOT_JOB=1", "SLOT_ATTEMPT=4294967296",
+        "SLOT_JOB=x", "SLOT_JOB=1", "SLOT_ATTEMPT=4294967296",
         "SLOT_ATTEMPT=1", "SLOT_JOB=2x", "SLOT_ATTEMPT=7", "SLOT_ATTEMPT=8x"])
     assert job == 1
     l.finish(job, seconds=5)
