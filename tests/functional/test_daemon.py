@@ -154,13 +154,18 @@ class Descriptors(Case):
         before = self.cpu(daemon.pid)
         # A request every now and then: who is connected is served all the time.
         for _ in range(3):
-            await client.call("job.result", job=await client.submit("sleep", "0.5"), wait_ms=20000)
+            job = await client.submit("sleep", "0.5", stdout="null", stderr="null")
+            self.assertTrue((await client.finish(job))["ok"])
+        # One whose output needs pipes waits for descriptors.
+        waiting = await client.submit("echo", "x")
         self.assertLess(self.cpu(daemon.pid) - before, 0.3)
         self.assertEqual(daemon.log().count("accept paused"), 1)
         for sock in crowd:
             sock.close()
         late = await daemon.connect()
         self.assertTrue((await late.run("true"))["ok"])
+        self.assertTrue((await late.finish(waiting))["ok"])
+        self.assertEqual(await late.output(waiting), b"x\n")
 
 
 class Launcher(Case):
