@@ -130,6 +130,10 @@ note_exit(struct job *job)
 	r->out_bytes[0] = c != NULL ? capture_kept_bytes(c, 1) : 0;
 	r->out_bytes[1] = c != NULL ? capture_kept_bytes(c, 2) : 0;
 	r->truncated = c != NULL && capture_truncated(c);
+	if (c != NULL && capture_error(c) != 0)
+		slot_log(job->engine->logger, SLOT_LOG_WARN,
+		    "output not kept whole job=%llu error=\"%s\"",
+		    (unsigned long long)job->row->id, strerrordesc_np(capture_error(c)));
 	if (c != NULL && r->out_bytes[0] + r->out_bytes[1] == 0 && !r->truncated) {
 		capture_unref(job->row->output); /* most jobs are silent: history needs none */
 		job->row->output = NULL;
