@@ -602,10 +602,12 @@ class Pinned(Case):
 
     async def test_wait_and_gather_tell_of_jobs_that_ended_long_before_the_last(self):
         gate = self.gate()
+        await self.c.call("limits.set", max_running=0)  # none may end before it is named
         jobs = (await self.c.call("job.submit_batch", jobs=[
             gate.spec(), *[sh(f"echo {i}") for i in range(20)]]))["jobs"]
         waiting = self.c.start("futures.wait", {"jobs": jobs})
         gathering = self.c.start("futures.gather", {"jobs": jobs, "with_output": 10})
+        await self.c.call("limits.set", reset=True)
         await self.others_push_it_out()
         gate.open()
         self.assertEqual(sorted(d["job"] for d in (await waiting)["done"]), jobs)
