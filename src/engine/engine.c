@@ -75,7 +75,7 @@ static void
 prune_when_old(struct engine *e)
 {
 	struct store *s = e->store;
-	const struct row *oldest = s->ops->next_done(s, s->ops->oldest_seq(s));
+	const struct row *oldest = s->ops->next_done(s, s->ops->oldest_seq(s, 0, true));
 	int64_t in_us;
 
 	if (oldest == NULL || s->bounds.age_us == 0)
@@ -167,7 +167,9 @@ static bool
 make_store(struct engine *e)
 {
 	struct store_bounds bounds = bounds_of(&e->limits);
-	struct store_hooks hooks = { on_output_free, on_removed, e };
+	struct store_hooks hooks = {
+		.output_free = on_output_free, .on_removed = on_removed, .arg = e,
+	};
 	uint64_t instance;
 
 	if (getrandom(&instance, sizeof instance, 0) != sizeof instance)

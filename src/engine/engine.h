@@ -33,18 +33,27 @@ struct engine_limits { /* what the configuration says; some can be changed at ru
 	int64_t grace_ms;             /* TERM to KILL, where neither spec nor cancel says */
 };
 
+enum engine_durability { ENGINE_MEMORY, ENGINE_NORMAL, ENGINE_FULL };
+
 struct engine_options {
 	struct slot_loop *loop;             /* borrowed for the engine's life */
 	const struct slot_logger *logger;   /* borrowed; NULL: silent */
 	struct engine_limits limits;
 	const char *version;                /* "slotd/0.1.0"; borrowed */
-	const char *spool_dir;              /* for output above 64 KiB; NULL: $TMPDIR or /tmp */
+	enum engine_durability durability;
+	const char *state_dir;              /* durable: ours alone, 0700; borrowed */
+	const char *boot_id;                /* durable: text that a reboot changes; borrowed */
+	bool keep_env;                      /* environments of done jobs stay with their rows */
+	const char *spool_dir;              /* memory: for output above 64 KiB; NULL: $TMPDIR */
 	uid_t uid;                          /* the daemon's own: an admin, as is 0 */
 	gid_t admin_gid;                    /* (gid_t)-1: none */
 	/* The engine has nothing to do any more (no clients, no jobs), or has again. */
 	void (*on_idle)(void *arg, bool idle);
 	/* The launcher is gone: every job with it. */
 	void (*on_lost)(void *arg);
+	/* Durable: the journal can't be written any more, nothing commits from here on. Called
+	 * once, from the loop; the process has to end without another word to anyone. */
+	void (*on_failed)(void *arg, const char *what);
 	/* admin.reload was asked for: re-read the configuration, call engine_reconfigure, return
 	 * the names of what changed (NULL-ended, borrowed until the next call); NULL: *error says
 	 * why not. */
@@ -52,7 +61,11 @@ struct engine_options {
 	void *arg;
 };
 
-/* NULL: out of memory, or no random numbers for the instance id (logged). */
+/*
+ * Durable: opens the journal in state_dir (setting aside one that is damaged or newer) and takes
+ * up again what was live in it; what ran waits for the launcher's word. Queues that the
+ * configuration names are made after this. NULL: logged.
+ */
 struct engine *engine_new(const struct engine_options *options);
 
 /* Ends every connection and frees; jobs must have ended (engine_shutdown). */
@@ -73,8 +86,10 @@ void engine_reconfigure(struct engine *e, const struct engine_limits *limits);
 void engine_accept(struct engine *e, int fd);
 
 /*
- * Refuses submits from here on, cancels every job with its grace, and calls done from the loop
- * once no process of any job is left and clients have their answers. A second call: engine_kill.
+ * Refuses submits from here on. Memory: cancels every job with its grace, and calls done from the
+ * loop once no process of any job is left and clients have their answers; a second call:
+ * engine_kill. Durable: jobs run on with the launcher; done is called once everything is committed
+ * and clients have their answers.
  */
 void engine_shutdown(struct engine *e, void (*done)(void *arg), void *arg);
 /* During a shutdown: no more grace. */

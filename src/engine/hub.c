@@ -42,7 +42,7 @@ truncated(struct request *req)
 	struct jsonw w;
 
 	request_error_begin(req, &w, RPC_HISTORY_TRUNCATED, NULL);
-	jsonw_kint(&w, "oldest", (int64_t)e->store->ops->oldest_seq(e->store));
+	jsonw_kint(&w, "oldest", (int64_t)e->store->ops->oldest_seq(e->store, 0, true));
 	jsonw_kstr(&w, "instance", e->instance);
 	request_error_end(req, &w);
 }
@@ -58,7 +58,7 @@ completions_pump(struct request *req)
 	while (state->next_seq <= e->published_seq && request_can_send(req)) {
 		struct row *row;
 
-		if (state->next_seq < e->store->ops->oldest_seq(e->store)) {
+		if (state->next_seq < e->store->ops->oldest_seq(e->store, 0, true)) {
 			free(state);
 			truncated(req);
 			return;
@@ -106,7 +106,7 @@ hub_on_completions_subscribe(struct request *req)
 	if (p->since_seq != MSG_NULL)
 		since = (uint64_t)p->since_seq;
 	if (since > e->published_seq ||
-	    since + 1 < e->store->ops->oldest_seq(e->store)) {
+	    since + 1 < e->store->ops->oldest_seq(e->store, 0, true)) {
 		truncated(req);
 		return;
 	}

@@ -49,10 +49,18 @@ struct launch_exit { /* the leader of (job, attempt) ended */
 
 enum launch_scope { LAUNCH_SCOPE_LEADER, LAUNCH_SCOPE_GROUP, LAUNCH_SCOPE_TREE };
 
-/* What a job's three descriptors are connected to, where the engine passes one. */
+/*
+ * What a job's three descriptors are connected to, where the engine passes one; and our own ends
+ * of its pipes, which a launcher that outlives us keeps until the exit is acknowledged, and hands
+ * to the next engine.
+ */
 enum launch_fd_role { LAUNCH_FD_NONE, LAUNCH_FD_STDIN, LAUNCH_FD_STDOUT, LAUNCH_FD_STDERR,
-	LAUNCH_FD_BODY /* sealed memfd with body and environment */ };
-#define LAUNCH_FDS_MAX 4
+	LAUNCH_FD_BODY, /* sealed memfd with body and environment */
+	LAUNCH_FD_KEEP_STDIN,  /* the write end of its stdin pipe */
+	LAUNCH_FD_KEEP_STDOUT, /* the read ends */
+	LAUNCH_FD_KEEP_STDERR,
+};
+#define LAUNCH_FDS_MAX 7
 
 struct launch_run {
 	uint64_t job;
@@ -67,8 +75,19 @@ struct launch_run {
 	unsigned nfds;
 };
 
+struct launch_held { /* of an earlier engine, not acknowledged: running, or its exit follows */
+	uint64_t job;
+	uint32_t attempt;
+	uint32_t slots;
+	int fds[3]; /* write end of stdin, read ends of stdout, stderr; -1: none. The handler's */
+};
+
 struct launch_handlers { /* all called from the loop */
-	void (*on_ready)(void *arg, uint64_t instance); /* the launcher answered HELLO */
+	/* One call for each attempt that the launcher holds, after the connection was made and
+	 * before on_ready. May be NULL where the launcher is always a new one. */
+	void (*on_held)(void *arg, const struct launch_held *held);
+	/* The launcher answered HELLO and told all that it holds; exits follow. */
+	void (*on_ready)(void *arg, uint64_t instance);
 	void (*on_exit)(void *arg, const struct launch_exit *ex); /* answer with ack */
 	/* No process of (job, attempt) is left (after its exit was told); best_effort: as far as
 	 * can be known without a cgroup. */
@@ -95,6 +114,7 @@ struct launch_ops {
 
 struct launch {
 	const struct launch_ops *ops;
+	bool keeps; /* outlives us: give it our ends of the pipes to keep (LAUNCH_FD_KEEP_…) */
 };
 
 struct launch_options {
@@ -107,6 +127,15 @@ struct launch_options {
  * where says what failed. Handlers are copied. */
 struct launch *launch_start(struct event_base *base, const struct launch_options *options,
     const struct launch_handlers *handlers, void *arg, int *error, const char **where);
+/*
+ * Connects to the launcher that listens at `socket_path` (durable mode), and starts one there
+ * where none does; it outlives us, with its jobs. Both sides check the other's uid. An older
+ * launcher is asked to re-exec itself, which keeps its children. `socket_path` may be longer
+ * than a sun_path. NULL: as launch_start.
+ */
+struct launch *launch_connect(struct event_base *base, const char *socket_path,
+    const struct launch_options *options, const struct launch_handlers *handlers, void *arg,
+    int *error, const char **where);
 /* The launcher's pid, for logs. */
 int launch_pid(const struct launch *l);
 

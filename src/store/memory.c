@@ -132,8 +132,10 @@ memory_next_done(struct store *s, uint64_t from_seq)
 }
 
 static uint64_t
-memory_oldest_seq(struct store *s)
+memory_oldest_seq(struct store *s, uint32_t uid, bool all)
 {
+	(void)uid;
+	(void)all;
 	return memory_of(s)->oldest_seq;
 }
 

@@ -24,9 +24,12 @@ enum spec_flag {
 
 /*
  * Flat: offsets count from the start of the struct, 0 means absent; strings end with NUL. Nothing
- * in it ever changes. To add a field: append it before the variable part and raise SPEC_VERSION
- * once a store keeps specs on disk.
+ * in it ever changes. The journal keeps these bytes: to add a field, append it before the variable
+ * part, raise SPEC_VERSION, and teach journal_upgrade.c to lengthen the records of the version
+ * before (store/schema.h has the recipe).
  */
+#define SPEC_VERSION 1
+
 struct spec {
 	uint32_t size; /* of all of it, in bytes */
 	uint32_t flags;
@@ -72,7 +75,8 @@ struct row_run {
 	uint64_t seq; /* 0 until done */
 	int64_t started_us, finished_us; /* wall clock; 0: not known */
 	int64_t user_us, system_us, max_rss_kib;
-	int64_t out_bytes[2]; /* kept, stdout and stderr */
+	int64_t out_bytes[2]; /* kept, stdout and stderr … */
+	int64_t out_start[2]; /* … from this offset on */
 	int64_t kept_bytes;   /* of the row in all, as history counts it */
 	int32_t exit_code;    /* -1: none */
 	int32_t signal;       /* 0: none */
@@ -83,6 +87,17 @@ struct row_run {
 	bool usage_known;
 	bool truncated;       /* output was dropped */
 	bool ok;
+};
+
+#define ROW_SESSION_LEN 16 /* bytes of a session's token */
+
+/* What a pending job is waiting for besides its turn, as far as a restart has to know it. */
+enum row_wait {
+	ROW_PLAIN = 0,        /* nothing: may be known by its index entry alone */
+	ROW_AFTER = 1 << 0,   /* dependencies */
+	ROW_DUE = 1 << 1,     /* a delay or a back-off: due_boot_us, due_wall_us */
+	ROW_CLOCK = 1 << 2,   /* not_before_us */
+	ROW_TIED = 1 << 3,    /* bound, or with descriptors */
 };
 
 struct row {
@@ -99,7 +114,13 @@ struct row {
 	int16_t priority;         /* changes while pending */
 	uint8_t phase;            /* enum row_phase */
 	uint8_t hold;             /* job.set {hold} */
+	uint8_t waits;            /* bits of enum row_wait, set before SUBMITTED and REQUEUED */
 	bool passed;              /* due to be pruned, but pinned */
+	bool gone;                /* forgotten or pruned: not to be found any more */
+	uint32_t cost;            /* bytes it counts for while pending */
+	uint32_t uncommitted;     /* changes in batches that are open or in flight; the store's */
+	int64_t due_boot_us, due_wall_us; /* with ROW_DUE */
+	uint8_t session[ROW_SESSION_LEN]; /* the one it is bound to; zero: none */
 	uint32_t pins;            /* what names it and needs it found by id: store_pin */
 };
 

@@ -2,13 +2,17 @@
 #define STORE_STORE_H
 /*
  * Where jobs are kept. Changes are gathered in the open batch and become durable together with
- * store_commit; what was changed may be shown to anyone only after its commit. The ops table has
- * one variant so far, memory.c, whose commits are done at once.
+ * commit; what was changed may be shown to anyone only after its commit. Two variants behind one
+ * ops table: memory.c forgets at exit, its commits and reads are done at once; journal.c keeps
+ * all of it in an SQLite database, written by one thread and read by another.
  *
  * The caller moves a row's fields and then names the change; it is the store that keeps rows,
- * finds them, lists them and prunes history.
+ * finds them, lists them and prunes history. A durable store keeps in memory only rows that
+ * somebody counts a reference of, and those whose changes have not committed yet; the rest is
+ * brought by read.
  */
 #include "store/row.h"
+#include <sys/types.h>
 
 struct store;
 
@@ -20,7 +24,7 @@ enum store_change {
 	STORE_SET,       /* queue, priority or hold of a pending row */
 };
 
-struct store_bounds {       /* of history; 0: no bound */
+struct store_bounds {       /* of the history of one uid; 0: no bound */
 	uint64_t jobs;          /* done jobs */
 	int64_t age_us;         /* since they finished */
 	int64_t output_bytes;   /* what done jobs keep: output, spec, environment of their own */
@@ -29,9 +33,117 @@ struct store_bounds {       /* of history; 0: no bound */
 struct store_hooks {
 	/* Lets a row's output go (never NULL then). */
 	void (*output_free)(void *output);
-	/* A done row left history (pruned or forgotten): its id is unknown from now on. */
+	/* A done row left history (pruned or forgotten): its id is unknown from now on. A durable
+	 * store tells only of rows that are in memory. */
 	void (*on_removed)(void *arg, const struct row *row);
+	/* The disk is full (true), or has room again. While it is, completions are still recorded
+	 * as far as possible; the owner refuses whatever would add to the journal. */
+	void (*on_degraded)(void *arg, bool degraded);
+	/* The journal can't be written or read any more (an I/O or fsync error, damage): nothing
+	 * commits from here on, and the process has to end. `what` says what failed. */
+	void (*on_failed)(void *arg, const char *what);
 	void *arg;
+};
+
+/* ---- reading what is not in memory ---- */
+
+enum store_read_kind {
+	STORE_READ_JOBS,   /* rows by id */
+	STORE_READ_KEYS,   /* rows by (uid, key) */
+	STORE_READ_PAGE,   /* rows in id order that pass the filter; sees every change made before */
+	STORE_READ_DONE,   /* committed done rows in seq order that pass the filter */
+	STORE_READ_OUTPUT, /* kept output of a done row */
+};
+
+struct store_filter { /* what a row must be; an all-zero filter with phase and ok -1 passes all */
+	bool by_uid;
+	uint32_t uid;
+	int phase;         /* enum row_phase, -1: any */
+	int ok;            /* 0, 1, -1: any */
+	const char *queue; /* NULL: any; borrowed until the read is over, as all strings here */
+	const char *name;
+	int64_t since_us;  /* submitted at or after; 0: any */
+};
+
+struct store_read {
+	/* The caller's: what to read. */
+	enum store_read_kind kind;
+	const uint64_t *ids;         /* JOBS */
+	size_t nids;
+	const char *const *keys;     /* KEYS, of filter.uid */
+	size_t nkeys;
+	struct store_filter filter;  /* PAGE, DONE; JOBS: by_uid, uid for oldest_job */
+	uint64_t from;               /* PAGE: the first id looked at; DONE: the first seq */
+	bool backward;               /* PAGE: towards smaller ids */
+	size_t limit;                /* PAGE, DONE: rows at most */
+	size_t limit_bytes;          /* … and bytes of their specs, about; 0: no bound */
+	uint64_t job;                /* OUTPUT */
+	int stream;                  /* … 1 or 2 */
+	int64_t off;                 /* … moved up to the oldest kept byte where it lies below */
+	void *buf;                   /* … the caller's, of max bytes */
+	size_t max;
+	/* From the loop, where read returned false; r may be freed or used again in it. */
+	void (*done)(struct store_read *r);
+	void *arg;
+
+	/* The answer. */
+	int error;                   /* 0, -ENOMEM, -EIO: the journal is damaged there */
+	struct row **rows;           /* counted; JOBS, KEYS: as asked, NULL for the unknown */
+	size_t nrows;
+	uint64_t next;               /* PAGE, DONE: where to go on; 0: this was the end */
+	uint64_t oldest_job;         /* JOBS, where some were unknown: the oldest in history */
+	ssize_t nread;               /* OUTPUT: bytes in buf, beginning at off */
+
+	void *inside; /* the store's while it is under way */
+};
+
+/* ---- what was live, told once at the start ---- */
+
+struct store_live { /* a job that was pending or running when the journal was last written */
+	uint64_t id;
+	uint64_t launcher;    /* instance that was to run it; running ones */
+	int64_t submitted_us, started_us;
+	int64_t due_us;       /* held for a delay or back-off until then: CLOCK_BOOTTIME where
+	                       * due_is_boot, else wall clock; 0: not */
+	const char *queue;    /* borrowed for the call */
+	uint32_t uid;
+	uint32_t attempt;
+	uint32_t slots;
+	uint32_t cost;        /* what row->cost was */
+	int16_t priority;
+	uint8_t phase;        /* ROW_PENDING or ROW_RUNNING */
+	bool hold;
+	bool due_is_boot;     /* false: the machine was rebooted since */
+	bool plain;           /* pending, and nothing but its turn is missing: see ROW_PLAIN */
+	bool bound;
+	uint8_t session[ROW_SESSION_LEN]; /* the one it is bound to; zero: none */
+};
+
+struct store_recovery {
+	/* Each before the jobs: a setting or a queue that was set at run time. */
+	void (*on_setting)(void *arg, const char *name, int64_t value);
+	void (*on_queue)(void *arg, const char *queue, int64_t max_running, bool paused);
+	/* In id order. Non-zero ends the walk with that error. */
+	int (*on_live)(void *arg, const struct store_live *live);
+	void *arg;
+};
+
+struct store_stats {
+	const char *durability; /* "full", "normal", "memory" */
+	int64_t bytes, wal_bytes;
+	uint64_t commits;
+	int64_t commit_p50_us, commit_p99_us; /* of the last thousand or so */
+	uint64_t oldest_seq;
+	bool degraded;
+};
+
+/* The output of a row that is about to become done, one stream. */
+struct store_output {
+	const void *data;   /* copied; NULL where it is in a file */
+	size_t len;
+	int64_t start, end; /* offsets of what is kept */
+	const char *file;   /* name in the output directory; copied. NULL: none */
+	int64_t room;       /* … whose byte at offset o lies at o % room */
 };
 
 typedef void (*store_commit_cb)(void *arg, uint64_t batch, int error);
@@ -48,15 +160,40 @@ struct store_ops {
 	/* Closes the open batch and makes it durable; cb(arg, batch number, 0) when it is, for
 	 * each call once and in order, possibly before this returns. */
 	void (*commit)(struct store *s, store_commit_cb cb, void *arg);
-	/* Look-ups by id; rows are borrowed (row_ref to keep one). NULL: unknown. */
+	/* Keeps what a stream of the row left, in the open batch, before its STORE_DONE. NULL in a
+	 * store that leaves row->output to its owner. 0 or -ENOMEM. */
+	int (*keep_output)(struct store *s, struct row *row, int stream,
+	    const struct store_output *output);
+	/* Settings and queues made at run time, in the open batch; value STORE_NO_SETTING and
+	 * max_running STORE_NO_QUEUE take one back. NULL: nothing outlives the process anyway. */
+	int (*keep_setting)(struct store *s, const char *name, int64_t value);
+	int (*keep_queue)(struct store *s, const char *queue, int64_t max_running, bool paused);
+
+	/* Tells all that was live; before anything else, may block. NULL: there never is any. */
+	int (*recover)(struct store *s, const struct store_recovery *recovery);
+	/* During recover and until the first read: a row, counted for the caller. Blocks. NULL:
+	 * unknown, or *error is set. */
+	struct row *(*load)(struct store *s, uint64_t id, int *error);
+
+	/* Starts a read. True: it was answered at once, done is not called. */
+	bool (*read)(struct store *s, struct store_read *r);
+	/* It isn't wanted any more: done will not be called, r is the caller's again. */
+	void (*read_drop)(struct store *s, struct store_read *r);
+	void (*stats)(struct store *s, struct store_stats *out);
+
+	/* A row in memory, by id, borrowed (row_ref to keep one). NULL: unknown, or, in a durable
+	 * store, not in memory. */
 	struct row *(*find)(struct store *s, uint64_t id);
+	/* Its last reference goes: out of the tables, before it is freed. */
+	void (*row_gone)(struct store *s, struct row *row);
 	struct row *(*next)(struct store *s, uint64_t from_id); /* smallest id >= from */
 	struct row *(*prev)(struct store *s, uint64_t from_id); /* largest id <= from */
 	/* The done row with the smallest seq >= from. */
 	struct row *(*next_done)(struct store *s, uint64_t from_seq);
-	/* The smallest seq s such that every completion from s on is still held; what is older was
-	 * pruned. (Forgotten rows are holes, not the end of history.) */
-	uint64_t (*oldest_seq)(struct store *s);
+	/* The smallest seq s such that every completion of this uid (`all`: of any) from s on is
+	 * still held; what is older was pruned. (Forgotten rows are holes, not the end of
+	 * history.) */
+	uint64_t (*oldest_seq)(struct store *s, uint32_t uid, bool all);
 	/* The last pin of a row went: if it is overdue it leaves history now. */
 	void (*unpinned)(struct store *s, struct row *row);
 	/* Prunes a slice of history towards the bounds; true: there is more to do. */
@@ -78,17 +215,26 @@ struct env_blob *env_intern(struct env_table *t, const char *bytes, size_t len);
 struct env_blob *env_ref(struct env_blob *env);
 void env_unref(struct env_table *t, struct env_blob *env);
 
+#define STORE_NO_SETTING INT64_MIN
+#define STORE_NO_QUEUE INT64_MIN
+
 struct store {
 	const struct store_ops *ops;
+	bool durable;
+	bool degraded;     /* the disk is full */
+	bool stuck;        /* … so full that batches wait to commit */
+	uint64_t launcher; /* the owner's to set: instance that a STORE_STARTED means */
 	struct store_hooks hooks;
 	struct store_bounds bounds;
 	struct env_table envs;
 	uint64_t instance; /* changes whenever history was lost */
 	uint64_t next_id;  /* the next job's */
 	uint64_t last_seq; /* the newest given out */
-	uint64_t ndone;    /* done rows in history */
+	uint64_t ndone;    /* done rows in history, of all uids */
 	int64_t output_bytes; /* kept output of done rows */
 };
+
+void store_read_fini(struct store *s, struct store_read *r); /* gives its rows back */
 
 /* A store that forgets at exit. NULL: out of memory. */
 struct store *store_memory_new(const struct store_bounds *bounds, const struct store_hooks *hooks,

@@ -264,7 +264,9 @@ static void
 setup(void)
 {
 	const struct store_bounds none = { 0 };
-	const struct store_hooks hooks = { on_output_free, on_removed, things };
+	const struct store_hooks hooks = {
+		.output_free = on_output_free, .on_removed = on_removed, .arg = things,
+	};
 
 	removed = outputs_freed = 0;
 	store = store_memory_new(&none, &hooks, 77);
@@ -375,7 +377,7 @@ START_TEST(done_rows_stand_in_finish_order)
 	ck_assert_ptr_null(store->ops->next_done(store, 3));
 	finish(b, 30, 0);
 	ck_assert_ptr_eq(store->ops->next_done(store, 3), b);
-	ck_assert_uint_eq(store->ops->oldest_seq(store), 1);
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 1);
 }
 END_TEST
 
@@ -395,7 +397,7 @@ START_TEST(a_forgotten_row_leaves_a_hole)
 	ck_assert_uint_eq(store->ndone, 1);
 	ck_assert_int_eq(store->output_bytes, b->run->kept_bytes);
 	ck_assert_int_eq(b->run->kept_bytes, 7 + b->spec->size); /* (its environment is shared) */
-	ck_assert_uint_eq(store->ops->oldest_seq(store), 1); /* nothing was pruned */
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 1); /* nothing was pruned */
 	ck_assert_int_eq(outputs_freed, 0); /* somebody holds the row */
 	row_unref(store, a);
 	ck_assert_int_eq(outputs_freed, 1);
@@ -423,7 +425,7 @@ START_TEST(history_is_pruned_by_number)
 	ck_assert_uint_gt(store->ndone, 100);
 	prune(1000);
 	ck_assert_uint_eq(store->ndone, 100);
-	ck_assert_uint_eq(store->ops->oldest_seq(store), 901);
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 901);
 	ck_assert_uint_eq(store->ops->next_done(store, 0)->run->seq, 901);
 	ck_assert_int_eq(removed, 900);
 	ck_assert_ptr_eq(find(1), pending);
@@ -444,7 +446,7 @@ START_TEST(history_is_pruned_by_age_and_output)
 	ck_assert_int_eq(store->output_bytes, 2 * find(10)->run->kept_bytes);
 	prune(100000);
 	ck_assert_uint_eq(store->ndone, 0);
-	ck_assert_uint_eq(store->ops->oldest_seq(store), 11);
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 11);
 }
 END_TEST
 
@@ -460,7 +462,7 @@ START_TEST(a_pinned_row_goes_with_its_last_pin)
 	prune(1000);
 	ck_assert_ptr_eq(find(1), a);
 	ck_assert_ptr_null(find(2));
-	ck_assert_uint_eq(store->ops->oldest_seq(store), 3);
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 3);
 	ck_assert_uint_eq(store->ndone, 0); /* it counts no more */
 	ck_assert_int_eq(store->output_bytes, 0);
 	row_unpin(store, a);
