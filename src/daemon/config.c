@@ -273,13 +273,38 @@ config_set_assignment(struct config *config, const char *assignment, const char 
 	config_set(config, name, dot + 1, equals + 1, origin, report);
 }
 
+/* A bound that was left to us: what fits a disk, or what fits memory. */
+static int64_t
+bound_of(const struct config *config, int64_t value, int64_t durable, int64_t memory)
+{
+	if (value >= 0)
+		return value;
+	return config->store.durability == CONFIG_DURABILITY_MEMORY ? memory : durable;
+}
+
+int64_t
+config_history_jobs(const struct config *config)
+{
+	return bound_of(config, config->store.history_jobs, 1000000, 10000);
+}
+
+int64_t
+config_output_total(const struct config *config)
+{
+	return bound_of(config, config->store.output_total_bytes, INT64_C(1) << 30,
+	    INT64_C(256) << 20);
+}
+
+int64_t
+config_max_pending_bytes(const struct config *config)
+{
+	return bound_of(config, config->executor.max_pending_bytes, INT64_C(16) << 30,
+	    INT64_C(1) << 30);
+}
+
 void
 config_check(const struct config *config, struct config_report *report)
 {
-	if (config->store.durability != CONFIG_DURABILITY_MEMORY)
-		config_report_add(report,
-		    "[store] durability: full and normal are not available in this build; "
-		    "accepted is memory");
 	if (config->executor.max_running > config->launcher.jobs)
 		config_report_add(report,
 		    "[executor] max_running (%" PRId64 ") is above [launcher] jobs (%" PRId64

@@ -31,14 +31,14 @@ struct config {
 	struct {
 		int64_t max_running; /* slots; "auto" was resolved to the CPUs we may use */
 		int64_t max_pending;
-		int64_t max_pending_bytes;
+		int64_t max_pending_bytes; /* -1: auto */
 		int64_t idle_exit_ms; /* 0: never */
 	} executor;
 	struct {
 		int64_t durability; /* enum config_durability */
-		int64_t history_jobs;
+		int64_t history_jobs;      /* -1: auto */
 		int64_t history_age_ms; /* 0: kept until another bound is met */
-		int64_t output_total_bytes;
+		int64_t output_total_bytes; /* -1: auto */
 		int64_t keep_env; /* enum config_keep_env */
 	} store;
 	struct {
@@ -72,6 +72,8 @@ enum config_type {
 	CONFIG_COUNT,    /* int64_t */
 	CONFIG_CPUS,     /* int64_t, or "auto": the CPUs of the affinity mask */
 	CONFIG_UNBOUND,  /* int64_t, or "none": -1 */
+	CONFIG_AUTO_COUNT, /* int64_t, or "auto": -1, as durability suggests */
+	CONFIG_AUTO_SIZE,  /* the same, in bytes */
 	CONFIG_DURATION, /* int64_t, milliseconds: 300ms, 5s, 2m, 1h, 7d, plain seconds */
 	CONFIG_SIZE,     /* int64_t, bytes: 64KiB, 16MiB, 1GiB, plain bytes */
 	CONFIG_WORD,     /* int64_t, place in the row's words */
@@ -125,6 +127,11 @@ void config_read_file(struct config *config, const char *path, bool required,
     struct config_report *report);
 /* Reads DIR/slotd.conf, then DIR/slotd.conf.d/NAME.conf in order of name. */
 void config_read_dir(struct config *config, const char *dir, struct config_report *report);
+
+/* What "auto" stands for with this durability; other values as they are. */
+int64_t config_history_jobs(const struct config *config);
+int64_t config_output_total(const struct config *config);
+int64_t config_max_pending_bytes(const struct config *config);
 
 /* What only the whole can tell: options that contradict each other or this build. */
 void config_check(const struct config *config, struct config_report *report);

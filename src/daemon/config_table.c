@@ -31,21 +31,28 @@ static const struct config_option options[] = {
 	{ "executor", "max_pending", CONFIG_COUNT, true, AT(executor.max_pending), 1, 100000000,
 	    "1000000", NULL,
 	    "Jobs that may wait; beyond it a submit is refused (QueueFull) or held." },
-	{ "executor", "max_pending_bytes", CONFIG_SIZE, true, AT(executor.max_pending_bytes),
-	    64 * KIB, 1024 * GIB, "1GiB", NULL, "Memory that the specs of waiting jobs may take." },
+	{ "executor", "max_pending_bytes", CONFIG_AUTO_SIZE, true, AT(executor.max_pending_bytes),
+	    64 * KIB, 1024 * GIB, "auto", NULL,
+	    "Bytes that the specs of waiting jobs may take. auto: 16GiB, with durability = memory "
+	    "1GiB." },
 	{ "executor", "idle_exit", CONFIG_DURATION, true, AT(executor.idle_exit_ms), 0, 365 * DAY,
 	    "0", NULL, "Leave after so long without clients and jobs. 0: never." },
 
 	{ "store", "durability", CONFIG_WORD, false, AT(store.durability), 0, 0, "memory",
 	    durability_words,
-	    "Where jobs are kept: memory forgets everything when the daemon ends." },
-	{ "store", "history_jobs", CONFIG_COUNT, true, AT(store.history_jobs), 0, 100000000,
-	    "10000", NULL,
-	    "Finished jobs that are remembered; the oldest are forgotten first. 0: no bound." },
+	    "What an acknowledged job survives. full: a crash and a power cut (each commit waits "
+	    "for the disk). normal: a crash; a power cut may take the last moments. memory: "
+	    "nothing; jobs end with the daemon, and no state directory is needed." },
+	{ "store", "history_jobs", CONFIG_AUTO_COUNT, true, AT(store.history_jobs), 0, 100000000,
+	    "auto", NULL,
+	    "Finished jobs of one user that are remembered; the oldest are forgotten first. auto: "
+	    "1000000, with durability = memory 10000. 0: no bound." },
 	{ "store", "history_age", CONFIG_DURATION, true, AT(store.history_age_ms), 0, 3650 * DAY,
 	    "7d", NULL, "How long a finished job is remembered. 0: until another bound is met." },
-	{ "store", "output_total", CONFIG_SIZE, true, AT(store.output_total_bytes), 0, 1024 * GIB,
-	    "256MiB", NULL, "Output kept of all finished jobs together. 0: no bound." },
+	{ "store", "output_total", CONFIG_AUTO_SIZE, true, AT(store.output_total_bytes), 0,
+	    1024 * GIB, "auto", NULL,
+	    "Output and specs kept of one user's finished jobs together. auto: 1GiB, with "
+	    "durability = memory 256MiB. 0: no bound." },
 	{ "store", "keep_env", CONFIG_WORD, true, AT(store.keep_env), 0, 0, "yes", keep_env_words,
 	    "Keep a finished job's environment, so that it can be retried." },
 

@@ -33,10 +33,12 @@ units_of(enum config_type type)
 	case CONFIG_DURATION:
 		return duration_units;
 	case CONFIG_SIZE:
+	case CONFIG_AUTO_SIZE:
 		return size_units;
 	case CONFIG_COUNT:
 	case CONFIG_CPUS:
 	case CONFIG_UNBOUND:
+	case CONFIG_AUTO_COUNT:
 	case CONFIG_WORD:
 	case CONFIG_MODE:
 	case CONFIG_TEXT:
@@ -122,6 +124,13 @@ parse_any(const struct config_option *option, const char *text, int64_t *value)
 			return 0;
 		}
 		break;
+	case CONFIG_AUTO_COUNT:
+	case CONFIG_AUTO_SIZE:
+		if (strcmp(text, "auto") == 0) {
+			*value = -1;
+			return 0;
+		}
+		break;
 	case CONFIG_COUNT:
 	case CONFIG_DURATION:
 	case CONFIG_SIZE:
@@ -161,8 +170,8 @@ config_value_format(const struct config_option *option, int64_t value, char *buf
 		snprintf(buf, size, "0%03" PRIo64, (uint64_t)value);
 		return;
 	}
-	if (option->type == CONFIG_UNBOUND && value < 0) {
-		snprintf(buf, size, "none");
+	if (value < 0) {
+		snprintf(buf, size, option->type == CONFIG_UNBOUND ? "none" : "auto");
 		return;
 	}
 	while (value != 0 && value % unit->factor != 0)
@@ -222,6 +231,12 @@ config_value_accepts(const struct config_option *option, char *buf, size_t size)
 		break;
 	case CONFIG_UNBOUND:
 		kind = "none, or a whole number";
+		break;
+	case CONFIG_AUTO_COUNT:
+		kind = "auto, or a whole number";
+		break;
+	case CONFIG_AUTO_SIZE:
+		kind = "auto, or a size (4096, 64KiB, 16MiB, 1GiB)";
 		break;
 	case CONFIG_DURATION:
 		kind = "a duration (300ms, 5s, 2m, 1h, 7d)";

@@ -2,7 +2,10 @@
  * Wiring and lifecycle of slotd: start in order, run, leave. Policy is the engine's.
  *
  *   starting -> running -> leaving (TERM, INT, idle, socket removed) -> gone
- * A second TERM or INT while leaving takes the grace from the jobs.
+ *
+ * With durability = memory the launcher is ours and jobs end with us; a second TERM or INT while
+ * leaving takes their grace. Otherwise the launcher and its jobs outlive us, and leaving is a
+ * matter of the last commit.
  */
 #include "daemon/daemon.h"
 #include "daemon/listener.h"
@@ -14,6 +17,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,6 +26,7 @@
 #include <unistd.h>
 
 #define RELAUNCH_PAUSE_S 1
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
 enum daemon_state { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_LEAVING, DAEMON_GONE };
 
@@ -31,19 +36,27 @@ struct daemon {
 	enum daemon_state state;
 	int status;
 	struct places places;
-	struct lock lock;
+	struct lock lock, state_lock;
+	char boot_id[64];
 	struct reload reload;
 	struct event_base *base;
 	struct slot_loop *loop;
 	struct engine *engine;
 	struct listener *listener;
 	int64_t relaunched_us; /* when a launcher was last started again; 0: never */
+	pid_t launcher_pid;
 	struct rlimit files;   /* RLIMIT_NOFILE as we were started: the launcher and jobs get that */
 	struct event *signals[3];
 	struct event *idle_timer;
 	struct event *relaunch_timer;
 	struct event *watchdog_timer;
 };
+
+static bool
+is_durable(const struct daemon *d)
+{
+	return d->setup->config->store.durability != CONFIG_DURABILITY_MEMORY;
+}
 
 /* ---- leaving -------------------------------------------------------------------------------- */
 
@@ -63,6 +76,11 @@ leave(struct daemon *d, const char *why)
 		return;
 	slot_log(d->logger, SLOT_LOG_INFO, "leaving reason=%s running=%u pending=%llu", why,
 	    (unsigned)engine_running(d->engine), (unsigned long long)engine_pending(d->engine));
+	if (is_durable(d) && engine_running(d->engine) > 0)
+		slot_log(d->logger, SLOT_LOG_WARN,
+		    "jobs run on running=%u launcher=%d; they end with: kill %d",
+		    (unsigned)engine_running(d->engine), (int)d->launcher_pid,
+		    (int)d->launcher_pid);
 	d->state = DAEMON_LEAVING;
 	notify_stopping();
 	listener_free(d->listener);
@@ -80,6 +98,10 @@ on_signal(evutil_socket_t number, short what, void *arg)
 		notify_reloading();
 		reload_run(&d->reload, NULL);
 		notify_ready(-1);
+	} else if (d->state == DAEMON_LEAVING && is_durable(d)) {
+		slot_log(d->logger, SLOT_LOG_WARN, "leaving without the last commit "
+		    "reason=second-signal");
+		_exit(1);
 	} else if (d->state == DAEMON_LEAVING) {
 		slot_log(d->logger, SLOT_LOG_WARN, "killing jobs reason=second-signal");
 		engine_kill(d->engine);
@@ -133,7 +155,7 @@ limits_of(const struct config *c, enum options_scope scope)
 	return (struct engine_limits){
 		.max_running = (uint32_t)c->executor.max_running,
 		.max_pending = (uint64_t)c->executor.max_pending,
-		.max_pending_bytes = c->executor.max_pending_bytes,
+		.max_pending_bytes = config_max_pending_bytes(c),
 		.max_connections = (uint32_t)c->client.max_connections,
 		/* A user daemon has one user, whose share is everything. */
 		.max_connections_per_uid = scope == OPTIONS_SCOPE_SYSTEM ?
@@ -142,9 +164,9 @@ limits_of(const struct config *c, enum options_scope scope)
 		.stall_timeout_ms = c->client.stall_timeout_ms,
 		.bound_grace_ms = c->client.bound_grace_ms,
 		.output_limit = c->output.limit_bytes,
-		.history_jobs = c->store.history_jobs,
+		.history_jobs = config_history_jobs(c),
 		.history_age_ms = c->store.history_age_ms,
-		.output_total = c->store.output_total_bytes,
+		.output_total = config_output_total(c),
 		.grace_ms = c->launcher.grace_ms,
 		.launcher_jobs = (uint32_t)c->launcher.jobs,
 	};
@@ -219,7 +241,9 @@ start_launcher(struct daemon *d)
 		    d->places.launcher, where, strerror(error));
 		return -1;
 	}
-	slot_log(d->logger, SLOT_LOG_INFO, "launcher started pid=%d", launch_pid(launch));
+	d->launcher_pid = launch_pid(launch);
+	slot_log(d->logger, SLOT_LOG_INFO, "launcher %s pid=%d",
+	    is_durable(d) ? "connected" : "started", (int)d->launcher_pid);
 	engine_set_launch(d->engine, launch);
 	return 0;
 }
@@ -261,6 +285,20 @@ on_lost(void *arg)
 		relaunch(d);
 }
 
+/*
+ * The journal can't be trusted any more: what was told is on disk, what wasn't nobody knows of.
+ * Nothing that we could still do would be sure, so there is no tidy end; the next start recovers.
+ */
+static void
+on_failed(void *arg, const char *what)
+{
+	struct daemon *d = arg;
+
+	slot_log(d->logger, SLOT_LOG_ERROR, "journal failed, leaving status=%d state=%s error=\"%s\"",
+	    DAEMON_STATUS_JOURNAL, d->places.state, what);
+	_exit(DAEMON_STATUS_JOURNAL);
+}
+
 static void
 on_watchdog_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -297,18 +335,42 @@ group_id(struct daemon *d, const char *name, gid_t *gid)
 }
 
 static int
-take_lock(struct daemon *d)
+take_lock(struct daemon *d, struct lock *lock, const char *path, const char *what)
 {
 	pid_t holder;
-	int r = lock_take(&d->lock, d->places.lock, &holder);
+	int r = lock_take(lock, path, &holder);
 
 	if (r == 0)
 		return 0;
 	if (r != -EWOULDBLOCK)
-		return failed(d, "can't be locked", d->places.lock, -r);
-	slot_log(d->logger, SLOT_LOG_ERROR, "%s: held by another slotd, process %d",
-	    d->places.socket, (int)holder);
+		return failed(d, "can't be locked", path, -r);
+	slot_log(d->logger, SLOT_LOG_ERROR, "%s: held by another slotd, process %d", what,
+	    (int)holder);
 	return -1;
+}
+
+/* The state directory is ours alone as long as we run, and so is the launcher that it names. */
+static int
+take_state(struct daemon *d)
+{
+	char why[PLACES_MAX + 128];
+	int fd;
+	ssize_t n;
+
+	if (!is_durable(d))
+		return 0;
+	if (places_find_state(&d->places, d->setup->options, why, sizeof(why)) != 0)
+		return failed(d, "no state directory", why, 0);
+	if (take_lock(d, &d->state_lock, d->places.state_lock, d->places.state) != 0)
+		return -1;
+	fd = open(BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
+	n = fd >= 0 ? read(fd, d->boot_id, sizeof(d->boot_id) - 1) : -1;
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return failed(d, "can't be read", BOOT_ID_FILE, errno);
+	d->boot_id[strcspn(d->boot_id, "\n")] = '\0';
+	return 0;
 }
 
 static int
@@ -353,8 +415,17 @@ make_events(struct daemon *d)
 static int
 make_engine(struct daemon *d)
 {
+	static const enum engine_durability durability[] = {
+		[CONFIG_DURABILITY_FULL] = ENGINE_FULL,
+		[CONFIG_DURABILITY_NORMAL] = ENGINE_NORMAL,
+		[CONFIG_DURABILITY_MEMORY] = ENGINE_MEMORY,
+	};
 	const struct daemon_setup *setup = d->setup;
 	struct engine_options options = {
+		.durability = durability[setup->config->store.durability],
+		.state_dir = d->places.state,
+		.boot_id = d->boot_id,
+		.keep_env = setup->config->store.keep_env == CONFIG_KEEP_ENV_YES,
 		.loop = d->loop,
 		.logger = d->logger,
 		.limits = limits_of(setup->config, setup->options->scope),
@@ -362,6 +433,7 @@ make_engine(struct daemon *d)
 		.uid = geteuid(),
 		.on_idle = on_idle,
 		.on_lost = on_lost,
+		.on_failed = on_failed,
 		.on_reload = on_reload,
 		.arg = d,
 	};
@@ -421,7 +493,9 @@ start(struct daemon *d)
 		return failed(d, "no place for the socket", why, 0);
 	if (fd >= 0) /* who may listen there is the service manager's business */
 		listener_name(fd, d->places.socket, sizeof(d->places.socket));
-	else if (take_lock(d) != 0)
+	else if (take_lock(d, &d->lock, d->places.lock, d->places.socket) != 0)
+		return -1;
+	if (take_state(d) != 0)
 		return -1;
 	if (make_loop(d) != 0 || make_events(d) != 0 || make_engine(d) != 0 ||
 	    start_launcher(d) != 0 || make_listener(d, fd) != 0)
@@ -456,6 +530,7 @@ stop(struct daemon *d)
 	if (d->base != NULL)
 		event_base_free(d->base);
 	reload_fini(&d->reload);
+	lock_drop(&d->state_lock);
 	lock_drop(&d->lock);
 }
 
@@ -466,6 +541,7 @@ daemon_run(const struct daemon_setup *setup)
 		.setup = setup,
 		.logger = &setup->log->logger,
 		.lock = { .fd = -1 },
+		.state_lock = { .fd = -1 },
 		.reload = {
 			.options = setup->options,
 			.config = setup->config,

@@ -8,6 +8,8 @@
 #include "daemon/log.h"
 #include "daemon/options.h"
 
+#define DAEMON_STATUS_JOURNAL 74 /* EX_IOERR: the journal can't be written any more */
+
 struct daemon_setup { /* all borrowed for the call */
 	const struct options *options;
 	struct config *config; /* changed by reloads */

@@ -1,19 +1,60 @@
 /*
  * slotd: reads the command line and the configuration, then does what was asked.
  */
+#include "core/failpoint.h"
 #include "daemon/daemon.h"
+#include "daemon/places.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define VERSION_TEXT "slotd/" PACKAGE_VERSION
 
 static int
-check_state(void)
+check_state(const struct options *options, const struct config *config)
 {
-	puts("durability is memory: nothing is kept, there is nothing to check");
+	struct places places;
+	char why[PLACES_MAX + 128];
+
+	if (config->store.durability == CONFIG_DURABILITY_MEMORY) {
+		puts("durability is memory: nothing is kept, there is nothing to check");
+		return 0;
+	}
+	if (places_name_state(&places, options, why, sizeof(why)) != 0) {
+		fprintf(stderr, "slotd: %s\n", why);
+		return 3;
+	}
+	printf("%s\n", places.state);
 	return 0;
+}
+
+static int
+print_failpoints(void)
+{
+	for (enum failpoint i = 0; i < FAILPOINT_MAX; i++)
+		printf("%-20s %s\n", failpoint_name(i), failpoint_help(i));
+	return 0;
+}
+
+/* For tests: where to fall dead. A daemon that serves others doesn't take such orders. */
+static int
+arm_failpoints(const struct options *options)
+{
+	const char *spec = getenv("SLOTD_FAILPOINT");
+
+	if (spec == NULL || spec[0] == '\0')
+		return 0;
+	if (options->scope == OPTIONS_SCOPE_SYSTEM) {
+		fputs("slotd: SLOTD_FAILPOINT is ignored with --system\n", stderr);
+		return 0;
+	}
+	if (failpoint_arm(spec) == 0)
+		return 0;
+	fprintf(stderr, "slotd: SLOTD_FAILPOINT=%s: accepted is NAME:kill[:N][,...], see "
+	    "slotd --failpoints\n", spec);
+	return -1;
 }
 
 static int
@@ -46,8 +87,8 @@ with_config(const struct options *options)
 	else if (options->action == OPTIONS_ACTION_CHECK_CONFIG)
 		status = config_print(&config, stdout) == 0 ? 0 : 1;
 	else if (options->action == OPTIONS_ACTION_CHECK_STATE)
-		status = check_state();
-	else
+		status = check_state(options, &config);
+	else if (arm_failpoints(options) == 0)
 		status = run(options, &config);
 	config_fini(&config);
 	config_report_fini(&report);
@@ -87,6 +128,8 @@ main(int argc, char **argv)
 		return config_print_sample(stdout) == 0 ? 0 : 1;
 	case OPTIONS_ACTION_PRINT_MAN:
 		return config_print_man(stdout) == 0 ? 0 : 1;
+	case OPTIONS_ACTION_FAILPOINTS:
+		return print_failpoints();
 	case OPTIONS_ACTION_RUN:
 	case OPTIONS_ACTION_CHECK_CONFIG:
 	case OPTIONS_ACTION_CHECK_STATE:

@@ -26,6 +26,7 @@ enum option_id {
 	OPTION_LAUNCHER,
 	OPTION_PRINT_SAMPLE,
 	OPTION_PRINT_MAN,
+	OPTION_FAILPOINTS,
 };
 
 struct option_row {
@@ -55,6 +56,7 @@ static const struct option_row rows[] = {
 	{ OPTION_LAUNCHER, "--launcher", "PATH", NULL },
 	{ OPTION_PRINT_SAMPLE, "--print-config-sample", NULL, NULL },
 	{ OPTION_PRINT_MAN, "--print-config-man", NULL, NULL },
+	{ OPTION_FAILPOINTS, "--failpoints", NULL, NULL },
 };
 #define NROWS (sizeof(rows) / sizeof(rows[0]))
 
@@ -127,6 +129,9 @@ apply(struct options *options, enum option_id id, const char *value)
 		return 0;
 	case OPTION_PRINT_MAN:
 		options->action = OPTIONS_ACTION_PRINT_MAN;
+		return 0;
+	case OPTION_FAILPOINTS:
+		options->action = OPTIONS_ACTION_FAILPOINTS;
 		return 0;
 	case OPTION_VERSION:
 		options->action = OPTIONS_ACTION_VERSION;

@@ -149,3 +149,75 @@ places_find(struct places *places, const struct options *options, const struct c
 	snprintf(places->lock, sizeof(places->lock), "%s.lock", places->socket);
 	return 0;
 }
+
+/* ---- the state directory -------------------------------------------------------------------- */
+
+int
+places_name_state(struct places *places, const struct options *options, char *why, size_t why_size)
+{
+	enum slot_paths_scope where =
+	    options->scope == OPTIONS_SCOPE_SYSTEM ? SLOT_PATHS_SYSTEM : SLOT_PATHS_USER;
+	int r = 0;
+
+	if (options->state_dir != NULL) {
+		if (put(places->state, options->state_dir, why, why_size) != 0)
+			return -1;
+	} else {
+		r = slot_paths_state(where, places->state, sizeof(places->state));
+	}
+	if (r == -ENOENT)
+		snprintf(why, why_size, "neither XDG_STATE_HOME nor HOME is set: say --state-dir DIR, "
+		    "or --set store.durability=memory");
+	else if (r != 0)
+		snprintf(why, why_size, "the path of the state directory is too long");
+	if (r != 0)
+		return -1;
+	snprintf(places->state_lock, sizeof(places->state_lock), "%s/lock", places->state);
+	snprintf(places->launcher_socket, sizeof(places->launcher_socket), "%s/launcher.sock",
+	    places->state);
+	return 0;
+}
+
+/* mkdir -p: what is missing on the way is made for us alone. */
+static int
+make_path(const char *dir)
+{
+	char path[PLACES_MAX];
+
+	snprintf(path, sizeof(path), "%s", dir);
+	for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (mkdir(path, 0700) != 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	return mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : -errno;
+}
+
+int
+places_find_state(struct places *places, const struct options *options, char *why, size_t why_size)
+{
+	struct stat st;
+	int r;
+
+	if (places_name_state(places, options, why, why_size) != 0)
+		return -1;
+	r = make_path(places->state);
+	if (r == 0 && stat(places->state, &st) != 0)
+		r = -errno;
+	if (r != 0) {
+		snprintf(why, why_size, "%s: %s", places->state, strerror(-r));
+		return -1;
+	}
+	if (!S_ISDIR(st.st_mode))
+		snprintf(why, why_size, "%s: not a directory", places->state);
+	else if (st.st_uid != geteuid())
+		snprintf(why, why_size, "%s: belongs to uid %u; accepted is a directory of our own "
+		    "(uid %u)", places->state, (unsigned)st.st_uid, (unsigned)geteuid());
+	else if ((st.st_mode & 077) != 0)
+		snprintf(why, why_size, "%s: mode %04o lets others in; accepted is 0700",
+		    places->state, (unsigned)(st.st_mode & 07777));
+	else
+		return 0;
+	return -1;
+}
