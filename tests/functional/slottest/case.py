@@ -141,6 +141,7 @@ class Case(unittest.IsolatedAsyncioTestCase):
         if daemon.alive():
             daemon.popen.kill()
             daemon.popen.wait()
+        daemon.end_launcher()
         text = daemon.log()
         LOGS.append((str(daemon.dir.name), text))
         report = sanitizer_report(text)

@@ -72,10 +72,12 @@ async def wait_exit(popen, timeout=20.0, what="process"):
 
 
 class Daemon:
-    """One daemon process, in memory mode unless `settings` say otherwise."""
+    """One daemon process: in memory mode, unless `durability` or the environment
+    (SLOT_TEST_DURABILITY=full runs everything over a journal) say otherwise."""
 
     def __init__(self, directory, *, max_running=4, settings=(), args=(), env=None, name="d",
-                 socket_path=None, preexec_fn=None, restore_signals=True):
+                 socket_path=None, preexec_fn=None, restore_signals=True, durability=None,
+                 state=None):
         self.dir = Path(directory) / name
         self.socket = Path(socket_path) if socket_path else self.dir / "sock"
         self.max_running = max_running
@@ -84,6 +86,8 @@ class Daemon:
         self.extra_env = dict(env or {})
         self.preexec_fn = preexec_fn
         self.restore_signals = restore_signals
+        self.durability = durability or os.environ.get("SLOT_TEST_DURABILITY") or "memory"
+        self.state = Path(state) if state else self.dir / "state"
         self.popen = None
         self.clients = []
         self.expect_dead = False
@@ -93,7 +97,7 @@ class Daemon:
 
     def command(self):
         argv = [find_binary("slotd"), "--socket", str(self.socket), "--state-dir",
-                str(self.dir / "state"), "--set", "store.durability=memory"]
+                str(self.state), "--set", f"store.durability={self.durability}"]
         if self.max_running is not None:
             argv += ["--max-running", str(self.max_running)]
         for setting in self.settings:
@@ -173,12 +177,49 @@ class Daemon:
         self.signal(signal.SIGKILL)
         await self.wait()
 
+    @property
+    def durable(self):
+        return self.durability != "memory"
+
+    async def restart(self, number=9):
+        """Ends the engine (by default kill -9) and starts it again over the same state. Clients
+        are to connect anew."""
+        self.expect_dead = True
+        self.signal(number)
+        await self.wait()
+        self.expect_dead = False
+        return await self.start()
+
+    def end_launcher(self):
+        """A launcher whose socket is removed ends its jobs and leaves."""
+        if self.durable:
+            (self.state / "launcher.sock").unlink(missing_ok=True)
+
     def launcher(self):
         """The launcher's pid."""
+        if self.durable:
+            return self._durable_launcher()
         for child in proc.children(self.pid):
             stat = proc.stat_of(child)
             if stat and stat[0].startswith("slotd-launche"):
                 return child
+        return None
+
+    def _durable_launcher(self):
+        """Asks the kernel who listens at the state directory's launcher.sock."""
+        inode = None
+        path = str(self.state / "launcher.sock")
+        with open("/proc/net/unix", encoding="utf-8") as table:
+            for row in table:
+                parts = row.split()
+                if len(parts) > 7 and parts[7] == path and parts[5] == "01":
+                    inode = parts[6]
+        if inode is None:
+            return None
+        for pid in proc.all_pids():
+            stat = proc.stat_of(pid)
+            if stat and stat[0].startswith("slotd-launche") and proc.has_socket(pid, inode):
+                return pid
         return None
 
     async def launcher_pid(self):

@@ -29,6 +29,15 @@ def all_pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
+def has_socket(pid, inode):
+    """Whether a descriptor of pid is the socket with this inode."""
+    try:
+        return any(os.readlink(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]"
+                   for fd in os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
 def children(pid):
     """Pids whose parent is pid, zombies included."""
     found = []
