@@ -20,6 +20,16 @@ slotctl \- submit jobs to slotd and follow them
 Standard output carries data only, notices go to standard error. Without a daemon on the user's
 socket one is started; it leaves after ten minutes without clients and jobs.
 .PP
+A restart of the daemon ends no verb:
+.BR run ", " map ", " wait ", " gather ", " watch " and " "log \-f"
+go on where they were, and nothing is submitted twice, lost or printed again. When the daemon isn't
+back within 15 seconds, or another one without its history answers, that is said and the exit status
+is 125. A change that was asked for and not answered (to a queue or a limit, say) is not asked for a
+second time: it may or may not have been made.
+.PP
+A daemon that keeps its jobs in memory (store.durability) loses them when it ends: then all of this
+ends at once.
+.PP
 A time is written 300ms, 5s, 2m, 1h or as plain seconds; ids are 7, 3,4 or 5\-9. A \-\- may stand
 before the command.
 """

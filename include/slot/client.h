@@ -33,15 +33,43 @@ struct slot_rpc_error {
 
 /* ---- connecting ---------------------------------------------------------------------------- */
 
+enum slot_client_state {
+	SLOT_CLIENT_OPEN,         /* connected (hello may still be under way) */
+	SLOT_CLIENT_RECONNECTING, /* the connection was lost; with `reconnect` it is tried again */
+	SLOT_CLIENT_OVER,         /* for good */
+};
+
 struct slot_client_options {
 	const char *name;    /* "program/version" for the daemon's log; NULL: "libslot/<version>" */
 	const char *session; /* token of an earlier connection whose bound jobs to take over */
 	size_t out_limit;    /* bytes queued for the daemon; 0: SLOT_CLIENT_OUT_LIMIT */
 	size_t with_output;  /* job futures carry this many bytes of stdout and stderr (<= 65536) */
 
-	/* The connection is over: -SLOT_ECLOSED (the daemon closed it) or -SLOT_EPROTOCOL (it sent
-	 * what is no slot/1); `why` is one line for people. All open calls, jobs and streams have
-	 * failed with that code by then. Not called by slot_client_free. */
+	/*
+	 * Going on when a durable daemon is restarted (a memory one forgets everything: there the
+	 * loss of the connection is always the end). See "a restart of the daemon" below.
+	 */
+	bool reconnect;
+	int64_t reconnect_ms; /* how long it is tried; 0: SLOT_CLIENT_RECONNECT_MS */
+	/*
+	 * With reconnect each job.submit that has no `key` gets a random one ("auto-…"), so that
+	 * it can be sent again without ever making two jobs. True: they get none; a submit whose
+	 * answer was lost then fails with -SLOT_EUNKNOWN.
+	 */
+	bool no_auto_keys;
+	/* The connection was lost and is being made anew (SLOT_CLIENT_RECONNECTING), or is there
+	 * again (SLOT_CLIENT_OPEN, code 0, or -SLOT_EINSTANCE: with a daemon that knows nothing of
+	 * what came before). That it was given up is on_disconnect's. May be NULL. */
+	void (*on_state)(struct slot_client *client, enum slot_client_state state, int code,
+	    const char *why, void *arg);
+	/* Nobody listens; called after each attempt but the first to reach the daemon again. It may
+	 * start one. May be NULL. */
+	void (*on_absent)(struct slot_client *client, unsigned attempt, void *arg);
+
+	/* The connection is over: -SLOT_ECLOSED (the daemon closed it, and did not come back where
+	 * `reconnect` was set) or -SLOT_EPROTOCOL (it sent what is no slot/1); `why` is one line
+	 * for people. All open calls, jobs and streams have failed with that code by then. Not
+	 * called by slot_client_free. */
 	void (*on_disconnect)(struct slot_client *client, int code, const char *why, void *arg);
 	/* After slot_client_writable said false: there is room again. */
 	void (*on_writable)(struct slot_client *client, void *arg);
@@ -49,6 +77,7 @@ struct slot_client_options {
 };
 
 #define SLOT_CLIENT_OUT_LIMIT (4u << 20)
+#define SLOT_CLIENT_RECONNECT_MS 30000
 
 /*
  * Connects to the daemon's socket (any length of path) and says hello; requests may follow at
@@ -68,13 +97,14 @@ struct slot_client *slot_client_new_fd(struct slot_loop *loop, int fd,
  * callback. Streams not freed yet become inert: free them still. NULL is allowed. */
 void slot_client_free(struct slot_client *client);
 
-/* False once the connection is over. */
+/* False once the connection is over; true while it is being made anew. */
 bool slot_client_connected(const struct slot_client *client);
+enum slot_client_state slot_client_state(const struct slot_client *client);
 
 /* A future of the answer to hello (result: its json_t object). One reference is the caller's. */
 struct slot_future *slot_client_ready(struct slot_client *client);
 
-/* The answer to hello; NULL before it is there. */
+/* The answer to hello, the newest; NULL before it is there. Borrowed until a reconnect. */
 const json_t *slot_client_hello(const struct slot_client *client);
 
 /* The seq of the newest completion seen (hello's at first): where a reconnect goes on. */
@@ -96,13 +126,41 @@ char *slot_client_default_socket(enum slot_client_scope scope, const char **why)
  */
 int slot_client_run_until(struct slot_client *client, struct slot_future *f, int64_t timeout_ms);
 
+/* ---- a restart of the daemon ---------------------------------------------------------------
+ *
+ * With `reconnect` (and slot_client_connect: a path is needed) the loss of the connection is no
+ * end. The client connects again, with pauses from 10 ms to 1 s, gives its session back, so that
+ * its bound jobs are its own again, and goes on:
+ *
+ *	jobs of submit and attach    their futures settle as if nothing had been; seq is the
+ *	                             measure: no completion is lost or told twice
+ *	what only reads              is asked again, timeouts shortened by what has passed:
+ *	                             job.get, job.list, job.result, futures.*, output.read,
+ *	                             queue.list, limits.get, stats.get, metrics.get, rpc.discover;
+ *	                             also job.cancel, which does no more the second time
+ *	completions.subscribe        goes on behind the last item (without since_seq and before the
+ *	                             first item: behind the seq at which it was opened)
+ *	futures.as_completed         goes on with the jobs that were not told of
+ *	output.follow                goes on at the next byte of each descriptor
+ *	events.subscribe             begins anew, after a gap of 0: how much is not known
+ *	job.submit, job.submit_batch are sent again where each job has a key (see no_auto_keys)
+ *	anything not sent yet        is sent
+ *	anything else                fails with -SLOT_EUNKNOWN; map.open's stream ends with it and
+ *	                             map.push and map.end fail with it whether sent or not: the
+ *	                             stream they name is gone, its jobs go on as bound ones
+ *
+ * Calls made meanwhile wait for the connection. Where another instance answers (history was
+ * lost), all that was open fails with -SLOT_EINSTANCE, and the client goes on without it.
+ */
+
 /* ---- calls --------------------------------------------------------------------------------- */
 
 /*
  * Calls a method. The future's result is a json_t, the answer's `result`. It fails with
- * -SLOT_EREMOTE (detail: struct slot_rpc_error), -SLOT_ECLOSED or -SLOT_EPROTOCOL. Cancelling
- * it asks the daemon to give the request up; it settles when the daemon has answered. One
- * reference is the caller's and may be dropped early. `params` may be NULL: {}.
+ * -SLOT_EREMOTE (detail: struct slot_rpc_error), -SLOT_ECLOSED, -SLOT_EPROTOCOL or, with
+ * `reconnect`, -SLOT_EUNKNOWN or -SLOT_EINSTANCE. Cancelling it asks the daemon to give the
+ * request up; it settles when the daemon has answered. One reference is the caller's and may be
+ * dropped early. `params` may be NULL: {}.
  * NULL: *error is -SLOT_ECLOSED, -SLOT_EINVAL (more than 1 MiB as a line) or -SLOT_ENOMEM
  * (also: the out buffer is at its limit; see slot_client_writable).
  */
@@ -185,7 +243,7 @@ struct slot_stream_handlers {
 	void (*credit)(struct slot_stream *s, uint64_t n, void *arg);
 	/*
 	 * The stream is over, exactly once. code 0: `result` is there. -SLOT_EREMOTE: `error`
-	 * says what. -SLOT_ECANCELLED after slot_stream_cancel; -SLOT_ECLOSED, -SLOT_EPROTOCOL.
+	 * says what. -SLOT_ECANCELLED after slot_stream_cancel; else as for slot_client_call.
 	 */
 	void (*end)(struct slot_stream *s, int code, const json_t *result,
 	    const struct slot_rpc_error *error, void *arg);

@@ -26,6 +26,9 @@ enum slot_error {
 	SLOT_EREMOTE = 8,     /* the daemon answered with an error; its detail says which */
 	SLOT_ECONNECT = 9,    /* the daemon could not be reached; errno says why */
 	SLOT_EPROTOCOL = 10,  /* the peer does not speak slot/1 */
+	SLOT_EUNKNOWN = 11,   /* the connection was lost before the answer: it may or may not have
+			       * been done */
+	SLOT_EINSTANCE = 12,  /* the daemon that answers now does not know what came before */
 };
 
 /* A short English text for an error code of either sign; never NULL. */

@@ -9,7 +9,6 @@
 struct call {
 	struct slot_future future; /* first */
 	struct client_request request;
-	bool cancel_asked;
 };
 
 /* ---- errors ---- */
@@ -96,7 +95,7 @@ call_error(struct client_request *r, int code, const struct slot_rpc_error *erro
 {
 	struct call *call = call_of(r);
 
-	if (call->cancel_asked && error != NULL && strcmp(error->kind, "RequestCancelled") == 0)
+	if (r->cancel_asked && error != NULL && strcmp(error->kind, "RequestCancelled") == 0)
 		slot_future_set_cancelled(&call->future);
 	else
 		client_future_fail(&call->future, code, error);
@@ -113,9 +112,8 @@ call_cancel(struct slot_future *f)
 {
 	struct call *call = (struct call *)f;
 
-	if (!call->cancel_asked)
+	if (!call->request.cancel_asked)
 		client_cancel(&call->request);
-	call->cancel_asked = true;
 	return true;
 }
 

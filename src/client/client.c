@@ -1,6 +1,7 @@
 /*
- * The connection: life, requests and the way from a line to the request that it answers. What
- * a request means is in call.c, job.c and stream.c.
+ * The connection: its life, and the way from a line to the request that it answers. The way out
+ * is request.c's, the way back after a loss reconnect.c's; what a request means is in call.c,
+ * job.c and stream.c.
  */
 #include "client/client.h"
 
@@ -22,109 +23,12 @@ give(int *error, int code)
 	return code;
 }
 
-/* ---- requests out ---- */
-
-static int
-write_call(struct slot_client *c, uint64_t id, const char *method, const json_t *params)
-{
-	struct jsonw w;
-	const char *key;
-	const json_t *value;
-
-	rpc_call_begin(&w, c->scratch, (int64_t)id, method);
-	/* The iterator of jansson wants a pointer that is not const; it changes nothing. */
-	void *it = json_object_iter((json_t *)(uintptr_t)params);
-
-	for (; it != NULL; it = json_object_iter_next((json_t *)(uintptr_t)params, it)) {
-		key = json_object_iter_key(it);
-		value = json_object_iter_value(it);
-		jsonw_key_text(&w, key, strlen(key));
-		jsonw_json(&w, value);
-	}
-	if (rpc_call_end(&w) != 0)
-		return -SLOT_ENOMEM;
-	return evbuffer_get_length(c->scratch) - 1 > FRAME_MAX ? -SLOT_EINVAL : 0;
-}
-
-int
-client_open(struct slot_client *c, struct client_request *r,
-    const struct client_request_ops *ops, const char *method, const json_t *params,
-    const int *fds, unsigned nfds)
-{
-	if (c->over)
-		return -SLOT_ECLOSED;
-	if (nfds > SLOT_CLIENT_FDS_MAX || (params != NULL && !json_is_object(params)))
-		return -SLOT_EINVAL;
-	int rc = table_reserve(&c->requests);
-
-	if (rc == 0)
-		rc = write_call(c, c->last_id + 1, method, params);
-	if (rc == 0 && !link_has_room(&c->link, evbuffer_get_length(c->scratch)))
-		rc = -SLOT_ENOMEM;
-	if (rc == 0)
-		rc = link_send(&c->link, c->scratch, fds, nfds);
-	if (rc != 0) {
-		evbuffer_drain(c->scratch, evbuffer_get_length(c->scratch));
-		return rc;
-	}
-	*r = (struct client_request){ .ops = ops, .client = c, .id = ++c->last_id };
-	return table_put(&c->requests, r->id, r); /* can't fail: reserved */
-}
-
-void
-client_cancel(struct client_request *r)
-{
-	struct slot_client *c = r->client;
-
-	if (c == NULL || c->over)
-		return;
-	/* No memory for it: the request just goes on. */
-	if (rpc_write_cancel(c->scratch, (int64_t)r->id) != 0 ||
-	    link_send(&c->link, c->scratch, NULL, 0) != 0)
-		evbuffer_drain(c->scratch, evbuffer_get_length(c->scratch));
-}
-
-int
-client_credit(struct client_request *r, uint64_t n)
-{
-	struct slot_client *c = r->client;
-
-	if (c == NULL || c->over)
-		return -SLOT_ECLOSED;
-	if (rpc_write_client_credit(c->scratch, (int64_t)r->id, (int64_t)n) != 0 ||
-	    link_send(&c->link, c->scratch, NULL, 0) != 0) {
-		evbuffer_drain(c->scratch, evbuffer_get_length(c->scratch));
-		return -SLOT_ENOMEM;
-	}
-	return 0;
-}
-
 /* ---- the end ---- */
-
-void
-client_fail_all(struct slot_client *c, int code)
-{
-	struct table open = c->requests;
-
-	c->requests = (struct table){ 0 };
-	for (size_t i = 0; i < open.cap; i++) {
-		struct client_request *r = open.entries[i].value;
-
-		if (open.entries[i].key == 0)
-			continue;
-		r->client = NULL;
-		if (c->freed && r->ops->orphaned != NULL)
-			r->ops->orphaned(r);
-		else
-			r->ops->error(r, code, NULL);
-	}
-	table_fini(&open);
-	client_jobs_fail(c, code, NULL);
-}
 
 static void
 release(struct slot_client *c)
 {
+	client_reconnect_free(c->again);
 	link_fini(&c->link);
 	table_fini(&c->requests);
 	table_fini(&c->jobs);
@@ -135,12 +39,44 @@ release(struct slot_client *c)
 }
 
 static void
+release_if_let_go(struct slot_client *c)
+{
+	if (c->freed && c->holds == 0 && !c->link.busy)
+		release(c);
+}
+
+void
+client_hold(struct slot_client *c)
+{
+	c->holds++;
+}
+
+void
+client_release(struct slot_client *c)
+{
+	c->holds--;
+	release_if_let_go(c);
+}
+
+static void
 on_idle(void *arg)
 {
-	struct slot_client *c = arg;
+	release_if_let_go(arg);
+}
 
-	if (c->freed)
-		release(c);
+void
+client_end(struct slot_client *c, int code, const char *why)
+{
+	if (c->over)
+		return;
+	client_hold(c);
+	c->over = true;
+	link_close(&c->link);
+	client_reconnect_stop(c->again);
+	client_fail_all(c, code);
+	if (!c->freed && c->options.on_disconnect != NULL)
+		c->options.on_disconnect(c, code, why, c->options.arg);
+	client_release(c);
 }
 
 static void
@@ -150,11 +86,9 @@ on_down(void *arg, int code, const char *why)
 
 	if (c->over)
 		return;
-	c->over = true;
 	link_close(&c->link);
-	client_fail_all(c, code);
-	if (!c->freed && c->options.on_disconnect != NULL)
-		c->options.on_disconnect(c, code, why, c->options.arg);
+	if (code != -SLOT_ECLOSED || !client_reconnect_begin(c, why))
+		client_end(c, code, why);
 }
 
 static void
@@ -162,7 +96,7 @@ on_room(void *arg)
 {
 	struct slot_client *c = arg;
 
-	if (!c->over && c->options.on_writable != NULL)
+	if (!c->over && !client_is_away(c) && c->options.on_writable != NULL)
 		c->options.on_writable(c, c->options.arg);
 }
 
@@ -181,8 +115,32 @@ take_notification(struct slot_client *c, struct rpc_reply *reply)
 {
 	struct client_request *r = request_of(c, json_object_get(reply->params, "stream"));
 
-	if (r != NULL && r->ops->notice != NULL)
-		r->ops->notice(r, reply->method, reply->params);
+	if (r == NULL || r->ops->notice == NULL)
+		return;
+	r->noticed = true;
+	r->ops->notice(r, reply->method, reply->params);
+}
+
+/* The daemon ends, and said so instead of an answer: to the request that is as the loss of the
+ * connection, which follows. */
+static bool
+is_leaving(const struct slot_client *c, const struct client_request *r,
+    const struct rpc_reply *reply)
+{
+	return reply->kind == RPC_REPLY_ERROR && strcmp(reply->error_kind, "ShuttingDown") == 0 &&
+	    r->kept != NULL && c->hello != NULL && client_keeps(c);
+}
+
+static void
+ask_the_next(struct slot_client *c, struct client_request *r)
+{
+	int rc = client_resume_check(r, false);
+
+	r->position = CLIENT_NOT_SENT;
+	if (rc == 0)
+		return;
+	client_close(c, r);
+	r->ops->error(r, rc, NULL);
 }
 
 static void
@@ -198,8 +156,14 @@ take_answer(struct slot_client *c, struct rpc_reply *reply)
 			on_down(c, -SLOT_EPROTOCOL, "the daemon answered what was not asked");
 		return;
 	}
-	table_remove(&c->requests, r->id);
-	r->client = NULL;
+	if (is_leaving(c, r, reply)) {
+		ask_the_next(c, r);
+		return;
+	}
+	/* Nobody used a key that was ours before. */
+	if (reply->kind == RPC_REPLY_RESULT && r->kept != NULL && r->kept->own_key)
+		json_object_set_new(reply->result, "existing", json_false());
+	client_close(c, r);
 	if (reply->kind == RPC_REPLY_RESULT) {
 		r->ops->result(r, reply->result);
 		return;
@@ -229,7 +193,7 @@ on_line(void *arg, const char *line, size_t len)
 	rpc_reply_fini(&reply);
 }
 
-static const struct link_handlers link_handlers = {
+const struct link_handlers client_link_handlers = {
 	.line = on_line,
 	.down = on_down,
 	.room = on_room,
@@ -237,6 +201,14 @@ static const struct link_handlers link_handlers = {
 };
 
 /* ---- life ---- */
+
+uint64_t
+client_seq_of(const json_t *object)
+{
+	json_int_t seq = json_integer_value(json_object_get(object, "seq"));
+
+	return seq > 0 ? (uint64_t)seq : 0;
+}
 
 static void
 on_ready(struct slot_future *f, void *arg)
@@ -247,7 +219,7 @@ on_ready(struct slot_future *f, void *arg)
 	if (slot_future_result(f, &hello) != 0)
 		return;
 	c->hello = json_incref(hello);
-	uint64_t seq = (uint64_t)json_integer_value(json_object_get(c->hello, "seq"));
+	uint64_t seq = client_seq_of(c->hello);
 
 	if (seq > c->seq)
 		c->seq = seq;
@@ -269,8 +241,9 @@ say_hello(struct slot_client *c, const struct slot_client_options *options)
 	return slot_future_add_done_callback(c->ready, on_ready, c);
 }
 
-struct slot_client *
-slot_client_new_fd(struct slot_loop *loop, int fd,
+/* `path` NULL: a lost connection can't be made anew. */
+static struct slot_client *
+client_new(struct slot_loop *loop, int fd, const char *path,
     const struct slot_client_options *options, int *error)
 {
 	const struct slot_client_options none = { 0 };
@@ -288,9 +261,13 @@ slot_client_new_fd(struct slot_loop *loop, int fd,
 	c->options = *options;
 	c->options.name = c->options.session = NULL;
 	size_t limit = options->out_limit != 0 ? options->out_limit : SLOT_CLIENT_OUT_LIMIT;
-	int rc = link_init(&c->link, loop, fd, limit, &link_handlers, c);
+	int rc = link_init(&c->link, loop, fd, limit, &client_link_handlers, c);
 
 	c->scratch = evbuffer_new();
+	if (rc == 0 && options->reconnect && path != NULL) {
+		c->again = client_reconnect_new(c, path, options);
+		rc = c->again != NULL ? 0 : -SLOT_ENOMEM;
+	}
 	if (rc == 0)
 		rc = c->scratch != NULL ? say_hello(c, options) : -SLOT_ENOMEM;
 	if (rc != 0) {
@@ -299,6 +276,13 @@ slot_client_new_fd(struct slot_loop *loop, int fd,
 		return NULL;
 	}
 	return c;
+}
+
+struct slot_client *
+slot_client_new_fd(struct slot_loop *loop, int fd,
+    const struct slot_client_options *options, int *error)
+{
+	return client_new(loop, fd, NULL, options, error);
 }
 
 struct slot_client *
@@ -318,7 +302,7 @@ slot_client_connect(struct slot_loop *loop, const char *path,
 		give(error, -SLOT_ECONNECT);
 		return NULL;
 	}
-	return slot_client_new_fd(loop, fd, options, error);
+	return client_new(loop, fd, path, options, error);
 }
 
 void
@@ -326,17 +310,18 @@ slot_client_free(struct slot_client *c)
 {
 	if (c == NULL || c->freed)
 		return;
+	client_hold(c);
 	c->freed = true;
 	c->over = true;
 	link_close(&c->link);
+	client_reconnect_stop(c->again);
 	client_fail_all(c, -SLOT_ECLOSED);
 	if (c->ready != NULL) {
 		slot_future_remove_done_callback(c->ready, on_ready, c);
 		slot_future_unref(c->ready);
 		c->ready = NULL;
 	}
-	if (!c->link.busy)
-		release(c);
+	client_release(c);
 }
 
 /* ---- what is known ---- */
@@ -345,6 +330,14 @@ bool
 slot_client_connected(const struct slot_client *c)
 {
 	return !c->over;
+}
+
+enum slot_client_state
+slot_client_state(const struct slot_client *c)
+{
+	if (c->over)
+		return SLOT_CLIENT_OVER;
+	return client_is_away(c) ? SLOT_CLIENT_RECONNECTING : SLOT_CLIENT_OPEN;
 }
 
 struct slot_future *
@@ -374,7 +367,7 @@ slot_client_loop(const struct slot_client *c)
 bool
 slot_client_writable(const struct slot_client *c)
 {
-	return !c->over && !link_is_half_full(&c->link);
+	return !c->over && !client_is_away(c) && !link_is_half_full(&c->link);
 }
 
 char *

@@ -352,6 +352,29 @@ link_fini(struct link *l)
 }
 
 int
+link_connect_now(const char *path)
+{
+	struct slot_paths_address address;
+	int error = slot_paths_address_init(&address, path);
+
+	if (error != 0) {
+		errno = -error;
+		return -1;
+	}
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&address.sa, address.len) != 0) {
+		error = errno;
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	slot_paths_address_fini(&address);
+	errno = error;
+	return fd;
+}
+
+int
 link_connect(const char *path)
 {
 	/* connect() on AF_UNIX waits only where the backlog is full; a send timeout bounds that. */

@@ -69,6 +69,9 @@ int link_send(struct link *l, struct evbuffer *line, const int *fds, unsigned nf
  * -1 with errno. */
 int link_connect(const char *path);
 
+/* The same without ever waiting: EAGAIN where the backlog is full. */
+int link_connect_now(const char *path);
+
 /* Whether a process of our own user listens at the other end. */
 bool link_peer_is_ours(int fd);
 

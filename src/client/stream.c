@@ -1,15 +1,19 @@
-/* A stream: one request whose items come until its answer. It outlives its client, inert. */
+/*
+ * A stream: one request whose items come until its answer. It outlives its client, inert. After a
+ * reconnect it goes on where place.c says that it was.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/client.h"
+#include "client/place.h"
 
 struct slot_stream {
 	struct client_request request;
 	struct slot_stream_handlers handlers;
 	void *arg;
 	uint64_t id;
-	bool cancel_asked;
+	struct place place;
 	bool own;   /* of the client itself */
 	bool freed; /* by its owner; the open request still holds it */
 };
@@ -21,11 +25,20 @@ stream_of(struct client_request *r)
 }
 
 static void
+stream_destroy(struct slot_stream *s)
+{
+	place_fini(&s->place);
+	free(s);
+}
+
+/* ---- the end ---- */
+
+static void
 stream_end(struct slot_stream *s, int code, const json_t *result,
     const struct slot_rpc_error *error)
 {
 	if (s->freed)
-		free(s);
+		stream_destroy(s);
 	else if (s->handlers.end != NULL)
 		s->handlers.end(s, code, result, error, s->arg); /* may free it */
 }
@@ -33,7 +46,10 @@ stream_end(struct slot_stream *s, int code, const json_t *result,
 static void
 stream_result(struct client_request *r, json_t *result)
 {
-	stream_end(stream_of(r), 0, result, NULL);
+	struct slot_stream *s = stream_of(r);
+
+	place_correct_result(&s->place, result);
+	stream_end(s, 0, result, NULL);
 }
 
 static void
@@ -41,7 +57,7 @@ stream_error(struct client_request *r, int code, const struct slot_rpc_error *er
 {
 	struct slot_stream *s = stream_of(r);
 
-	if (s->cancel_asked && error != NULL && strcmp(error->kind, "RequestCancelled") == 0)
+	if (r->cancel_asked && error != NULL && strcmp(error->kind, "RequestCancelled") == 0)
 		stream_end(s, -SLOT_ECANCELLED, NULL, NULL);
 	else
 		stream_end(s, code, NULL, error);
@@ -56,6 +72,20 @@ stream_orphaned(struct client_request *r)
 		stream_end(s, -SLOT_ECLOSED, NULL, NULL);
 }
 
+/* ---- what comes ---- */
+
+static void
+stream_item(struct slot_stream *s, json_t *item)
+{
+	uint64_t again = 0;
+	bool fresh = place_move(&s->place, item, &again);
+
+	if (again > 0 && s->place.windowed)
+		client_credit(&s->request, again);
+	if (fresh && s->handlers.item != NULL)
+		s->handlers.item(s, item, s->arg);
+}
+
 static void
 stream_notice(struct client_request *r, const char *method, json_t *params)
 {
@@ -64,8 +94,7 @@ stream_notice(struct client_request *r, const char *method, json_t *params)
 	if (s->freed)
 		return;
 	if (strcmp(method, "$/item") == 0) {
-		if (s->handlers.item != NULL)
-			s->handlers.item(s, params, s->arg);
+		stream_item(s, params);
 	} else if (strcmp(method, "$/gap") == 0) {
 		if (s->handlers.gap != NULL)
 			s->handlers.gap(s, params, s->arg);
@@ -77,12 +106,99 @@ stream_notice(struct client_request *r, const char *method, json_t *params)
 	}
 }
 
+/* ---- after a reconnect ---- */
+
+static int
+stream_resume(struct client_request *r, json_t **result)
+{
+	struct slot_stream *s = stream_of(r);
+	const struct slot_client *c = r->client;
+
+	if (s->freed)
+		return -SLOT_ECANCELLED;
+	if (!r->kept->sent)
+		return 0;
+	return place_go_on(&s->place, r->kept->params, json_object_get(c->hello, "instance"),
+	    c->seq, result);
+}
+
+static void
+stream_resumed(struct client_request *r)
+{
+	struct slot_stream *s = stream_of(r);
+
+	if (!s->place.moved_on || s->place.cursor != CLIENT_CURSOR_EVENTS ||
+	    s->handlers.gap == NULL)
+		return;
+	json_t *gap = json_pack("{s:I, s:i}", "stream", (json_int_t)s->id, "dropped", 0);
+
+	s->handlers.gap(s, gap, s->arg);
+	json_decref(gap);
+}
+
 static const struct client_request_ops stream_ops = {
 	.result = stream_result,
 	.error = stream_error,
 	.orphaned = stream_orphaned,
 	.notice = stream_notice,
+	.resume = stream_resume,
+	.resumed = stream_resumed,
 };
+
+/* ---- where a subscription began ---- */
+
+/* Until its first item a subscription that began "now" can't know where that was: stats.get,
+ * asked just before it, says so. */
+struct probe {
+	struct client_request request; /* first */
+	struct slot_client *client;
+	uint64_t stream;
+};
+
+static void
+probe_result(struct client_request *r, json_t *result)
+{
+	struct probe *probe = (struct probe *)r;
+	struct client_request *of = table_get(&probe->client->requests, probe->stream);
+
+	if (of != NULL && of->ops == &stream_ops)
+		place_opened_at(&stream_of(of)->place, client_seq_of(result));
+	free(probe);
+}
+
+static void
+probe_error(struct client_request *r, int code, const struct slot_rpc_error *error)
+{
+	(void)code;
+	(void)error;
+	free((struct probe *)r);
+}
+
+static const struct client_request_ops probe_ops = {
+	.result = probe_result,
+	.error = probe_error,
+};
+
+/* Without it, for want of memory, the newest seq known counts. */
+static void
+probe(struct slot_client *c)
+{
+	struct probe *probe = calloc(1, sizeof(*probe));
+
+	if (probe == NULL)
+		return;
+	if (client_open(c, &probe->request, &probe_ops, "stats.get", NULL, NULL, 0) != 0) {
+		free(probe);
+		return;
+	}
+	probe->client = c;
+	probe->stream = probe->request.id + 1;
+	/* Asked again after a reconnect it would say something else. */
+	client_kept_free(probe->request.kept);
+	probe->request.kept = NULL;
+}
+
+/* ---- life ---- */
 
 struct slot_stream *
 slot_client_stream(struct slot_client *c, const char *method, json_t *params,
@@ -94,8 +210,15 @@ slot_client_stream(struct slot_client *c, const char *method, json_t *params,
 	if (s != NULL) {
 		s->handlers = *handlers;
 		s->arg = arg;
+		if (client_keeps(c) && !client_is_away(c) &&
+		    strcmp(method, "completions.subscribe") == 0 &&
+		    json_object_get(params, "since_seq") == NULL)
+			probe(c);
 		rc = client_open(c, &s->request, &stream_ops, method, params, NULL, 0);
 	}
+	if (rc == 0)
+		place_init(&s->place, s->request.kept != NULL
+			? (int)s->request.kept->method->cursor : (int)CLIENT_CURSOR_NONE, params);
 	json_decref(params);
 	if (rc != 0) {
 		free(s);
@@ -133,15 +256,19 @@ slot_stream_open(const struct slot_stream *s)
 void
 slot_stream_cancel(struct slot_stream *s)
 {
-	if (!s->cancel_asked)
+	if (!s->request.cancel_asked)
 		client_cancel(&s->request);
-	s->cancel_asked = true;
 }
 
 int
 slot_stream_credit(struct slot_stream *s, uint64_t n)
 {
-	return client_credit(&s->request, n);
+	uint64_t out;
+
+	if (!slot_stream_open(s))
+		return -SLOT_ECLOSED;
+	out = place_credit(&s->place, n);
+	return out > 0 ? client_credit(&s->request, out) : 0;
 }
 
 void
@@ -150,7 +277,7 @@ slot_stream_free(struct slot_stream *s)
 	if (s == NULL || s->freed)
 		return;
 	if (!slot_stream_open(s)) {
-		free(s);
+		stream_destroy(s);
 		return;
 	}
 	s->freed = true;

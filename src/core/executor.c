@@ -138,6 +138,22 @@ slot_executor_withdraw(struct slot_executor *ex, struct slot_action *a)
 	queue_kick(ex); /* it may have been the one that held the others up */
 }
 
+static void
+hold_slots(struct slot_executor *ex, struct slot_action *a)
+{
+	ex->running += a->slots;
+	ex->active++;
+	ex->refs++;
+}
+
+void
+slot_executor_adopt(struct slot_executor *ex, struct slot_action *a)
+{
+	assert(a->state == SLOT_ACTION_IDLE && a->executor == ex && !ex->freed);
+	a->state = SLOT_ACTION_RUNNING;
+	hold_slots(ex, a);
+}
+
 void
 slot_action_release(struct slot_action *a)
 {
@@ -162,9 +178,7 @@ start_action(struct slot_executor *ex, struct slot_action *a)
 	int rc;
 
 	take_from_order(ex, a, SLOT_ACTION_RUNNING);
-	ex->running += a->slots;
-	ex->active++;
-	ex->refs++;
+	hold_slots(ex, a);
 	slot_future_ref(&a->future);
 	rc = a->ops->start(a);
 	if (rc < 0) {

@@ -6,6 +6,7 @@
  *
  *	idle --push--> pending --kick--> running --release--> idle
  *	               pending --withdraw-------------------> idle
+ *	idle --adopt------------------> running
  */
 #include "core/future.h"
 #include <slot/executor.h>
@@ -49,6 +50,9 @@ void slot_executor_push(struct slot_executor *ex, struct slot_action *a);
 void slot_executor_kick(struct slot_executor *ex);
 /* Takes a pending action back out, O(1): it becomes idle. */
 void slot_executor_withdraw(struct slot_executor *ex, struct slot_action *a);
+/* An idle action whose work is under way already (taken up again after a restart): it holds its
+ * slots from here on as if started, whatever the limit; the policy hears only of its release. */
+void slot_executor_adopt(struct slot_executor *ex, struct slot_action *a);
 /* A running action gives its slots back and becomes idle; its future may be settled before
  * or after. What can start next does so at the next kick (one is queued on the loop). */
 void slot_action_release(struct slot_action *a);

@@ -73,6 +73,10 @@ slot_strerror(int error)
 		return "the daemon could not be reached";
 	case SLOT_EPROTOCOL:
 		return "the peer does not speak slot/1";
+	case SLOT_EUNKNOWN:
+		return "the connection was lost before the answer: it may or may not have been done";
+	case SLOT_EINSTANCE:
+		return "the daemon there now knows nothing of what came before";
 	}
 	return "unknown error";
 }

@@ -1,5 +1,6 @@
 /* The connection of one invocation, and calls and streams that are waited for. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,15 @@
 #include <event2/event.h>
 
 #include "ctl/ctl.h"
+
+/* So long a daemon keeps the jobs of a connection that it lost by its own restart. */
+#define RECONNECT_MS 15000
+/* Attempts to reach a daemon that is gone: after 10 ms, 20 ms, 40 ms … */
+#define RECONNECT_START_ATTEMPT 6 /* after 630 ms */
+#define RECONNECT_SAY_ATTEMPT 8   /* after 2,270 ms */
+/* One that left before it had said a word: tried anew after 20 ms, 40 ms … 640 ms. */
+#define FOLLOW_FIRST_MS 20
+#define FOLLOW_TRIES 6
 
 int
 ctl_loop(struct ctl *ctl)
@@ -61,13 +71,50 @@ on_writable(struct slot_client *client, void *arg)
 		ctl->on_writable(ctl, ctl->handler_arg);
 }
 
+/* The daemon was restarted, or is gone. */
+static void
+on_state(struct slot_client *client, enum slot_client_state state, int code, const char *why,
+    void *arg)
+{
+	struct ctl *ctl = arg;
+
+	(void)client;
+	(void)why;
+	ctl->away = state == SLOT_CLIENT_RECONNECTING;
+	if (ctl->away)
+		ctl->may_start_again = ctl->may_start;
+	else if (ctl->said_away && code == 0)
+		ctl_note("the daemon is there again");
+	if (!ctl->away)
+		ctl->said_away = false;
+	if (ctl->on_state != NULL && !ctl->quitting)
+		ctl->on_state(ctl, ctl->handler_arg);
+}
+
+/* A restart takes a moment. After that the daemon is missed, and where we may start one, we do. */
+static void
+on_absent(struct slot_client *client, unsigned attempt, void *arg)
+{
+	struct ctl *ctl = arg;
+
+	(void)client;
+	if (attempt >= RECONNECT_START_ATTEMPT && ctl->may_start_again) {
+		ctl->may_start_again = false;
+		ctl_autostart(ctl->path);
+	} else if (attempt == RECONNECT_SAY_ATTEMPT) {
+		ctl->said_away = true;
+		ctl_note("the daemon is gone; waiting for it to come back");
+	}
+}
+
 /* 0, or a negative code with errno. */
 static int
 try_connect(struct ctl *ctl)
 {
 	const struct slot_client_options options = { .name = "slotctl/" PACKAGE_VERSION,
 		.on_disconnect = on_disconnect, .on_writable = on_writable, .arg = ctl,
-		.with_output = ctl->with_output };
+		.with_output = ctl->with_output, .reconnect = true,
+		.reconnect_ms = RECONNECT_MS, .on_state = on_state, .on_absent = on_absent };
 	int rc = 0;
 
 	ctl->client = slot_client_connect(ctl->loop, ctl->path, &options, &rc);
@@ -109,6 +156,15 @@ find_socket(struct ctl *ctl)
 	return ctl->path != NULL ? 0 : ctl_error("there is no place for the socket: %s", why);
 }
 
+static bool
+is_leaving(const struct slot_future *ready, int code)
+{
+	const struct slot_rpc_error *error = slot_rpc_error(ready);
+
+	return code == -SLOT_ECLOSED ||
+	    (error != NULL && strcmp(error->kind, "ShuttingDown") == 0);
+}
+
 /* Waits for the answer to hello. 0, or CTL_EXIT_FAILURE, printed. Where `left` is not NULL, a
  * daemon that left without a word is no error: *left says so, and nothing is printed. */
 static int
@@ -119,8 +175,8 @@ say_hello(struct ctl *ctl, bool *left)
 
 	if (rc != 0)
 		ctl_error("%s", slot_strerror(rc));
-	else if (slot_future_exception(ready, &rc, NULL) == 0 && rc == -SLOT_ECLOSED &&
-	    left != NULL)
+	else if (slot_future_exception(ready, &rc, NULL) == 0 && rc != 0 && left != NULL &&
+	    is_leaving(ready, rc))
 		*left = true;
 	else if (rc != 0)
 		ctl_failure(ctl, ready);
@@ -148,6 +204,34 @@ reach(struct ctl *ctl, bool own, bool may_start)
 	return rc == 0 ? 0 : ctl_error("%s", slot_strerror(rc));
 }
 
+/* It was just leaving, idle or restarted: nothing was asked of it, so the next one can be asked,
+ * which may take a moment to be there. */
+static int
+follow(struct ctl *ctl, bool own, bool may_start)
+{
+	int rc = -SLOT_ECONNECT, pause = FOLLOW_FIRST_MS;
+
+	for (int i = 0; i < FOLLOW_TRIES; i++, pause *= 2) {
+		bool left = false;
+
+		slot_client_free(ctl->client);
+		ctl->client = NULL;
+		ctl->disconnected = 0;
+		ctl->disconnect_why[0] = '\0';
+		rc = try_connect(ctl);
+		if (rc == 0) {
+			rc = say_hello(ctl, i + 1 < FOLLOW_TRIES ? &left : NULL);
+			if (!left)
+				return rc;
+		} else if (may_start || rc != -SLOT_ECONNECT || !is_absent(errno)) {
+			break;
+		}
+		poll(NULL, 0, pause);
+	}
+	rc = reach(ctl, own, may_start);
+	return rc == 0 ? say_hello(ctl, NULL) : rc;
+}
+
 int
 ctl_connect(struct ctl *ctl)
 {
@@ -159,19 +243,26 @@ ctl_connect(struct ctl *ctl)
 		return 0;
 	if (ctl_loop(ctl) != 0 || find_socket(ctl) != 0)
 		return CTL_EXIT_FAILURE;
+	ctl->may_start = may_start;
 	int rc = reach(ctl, own, may_start);
 
 	if (rc == 0)
-		rc = say_hello(ctl, may_start ? &left : NULL);
-	if (!left)
-		return rc;
-	/* It was just leaving, idle: nothing was asked of it, so the next one can be asked. */
-	slot_client_free(ctl->client);
-	ctl->client = NULL;
-	ctl->disconnected = 0;
-	ctl->disconnect_why[0] = '\0';
-	rc = reach(ctl, own, may_start);
-	return rc == 0 ? say_hello(ctl, NULL) : rc;
+		rc = say_hello(ctl, &left);
+	return left ? follow(ctl, own, may_start) : rc;
+}
+
+bool
+ctl_has_feature(const struct ctl *ctl, const char *name)
+{
+	json_t *features = json_object_get(slot_client_hello(ctl->client), "features"), *feature;
+	size_t i;
+
+	json_array_foreach(features, i, feature)
+	{
+		if (json_is_string(feature) && strcmp(json_string_value(feature), name) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* ---- failures ---- */
@@ -185,7 +276,10 @@ explain(const struct slot_rpc_error *error, char *buf, size_t size)
 	char outcome[64];
 
 	buf[0] = '\0';
-	if (json_is_array(remaining)) {
+	if (strcmp(error->kind, "HistoryTruncated") == 0) {
+		snprintf(buf, size, "; seq %" JSON_INTEGER_FORMAT " is the oldest still known",
+		    json_integer_value(json_object_get(error->data, "oldest")));
+	} else if (json_is_array(remaining)) {
 		snprintf(buf, size, ", %zu not done", json_array_size(remaining));
 	} else if (json_is_integer(job) && json_object_get(error->data, "outcome") != NULL) {
 		ctl_outcome_text(error->data, outcome, sizeof(outcome));

@@ -25,7 +25,7 @@ struct ctl_option {
 	int id;
 	const char *name; /* long name without "--" */
 	const char *arg;  /* its value's name in the help; NULL: takes none */
-	const char *help;
+	const char *help; /* NULL: it isn't mentioned (the daemon doesn't know it yet) */
 };
 #define CTL_OPTION_VERB 256
 #define CTL_OPTION_SPEC 512
@@ -112,8 +112,8 @@ int cmd_watch(struct ctl *ctl, struct ctl_args *args);
 /* Option tables of the verbs, beside their functions (map_options, run_options likewise). */
 extern const struct ctl_option cancel_options[], drain_options[], gather_options[],
     limit_options[], list_options[], log_options[], map_options[], pause_options[],
-    queue_options[], run_options[], send_options[], set_options[], signal_options[],
-    submit_options[], wait_options[], watch_options[];
+    queue_options[], send_options[], set_options[], signal_options[],
+    wait_options[], watch_options[];
 
 /* ---- one invocation ------------------------------------------------------------------------ */
 
@@ -133,8 +133,13 @@ struct ctl {
 	int disconnected;
 	char disconnect_why[160];
 	bool started; /* this invocation started the daemon */
-	/* The verb's own say when the daemon goes away or the out buffer has room; may be NULL. */
+	bool away;    /* the daemon is being restarted; what goes on then does so by itself */
+	bool said_away;
+	bool may_start, may_start_again;
+	/* The verb's own say when the daemon goes away for good, when it is restarted (see
+	 * `away`), or when the out buffer has room; may be NULL. */
 	void (*on_disconnect)(struct ctl *ctl, void *arg);
+	void (*on_state)(struct ctl *ctl, void *arg);
 	void (*on_writable)(struct ctl *ctl, void *arg);
 	void *handler_arg;
 	size_t with_output; /* set before ctl_connect: job futures carry so many output bytes */
@@ -146,6 +151,9 @@ int ctl_loop(struct ctl *ctl);
 /* Finds the socket, starts a user daemon where allowed, connects and waits for hello.
  * 0, or CTL_EXIT_FAILURE with the reason printed. */
 int ctl_connect(struct ctl *ctl);
+
+/* The daemon we are connected to named it in its answer to hello. */
+bool ctl_has_feature(const struct ctl *ctl, const char *name);
 
 /*
  * A call, waited for, with the connection made first where there is none. `params` is taken.

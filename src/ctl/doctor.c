@@ -13,20 +13,6 @@ tell(json_t *report, const char *key, const char *value)
 	json_object_set_new(report, key, value != NULL ? json_string(value) : json_null());
 }
 
-static bool
-has_feature(const json_t *hello, const char *name)
-{
-	json_t *features = json_object_get(hello, "features"), *feature;
-	size_t i;
-
-	json_array_foreach(features, i, feature)
-	{
-		if (json_is_string(feature) && strcmp(json_string_value(feature), name) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Whether the user's processes outlive the last logout. */
 static const char *
 linger_text(void)
@@ -58,6 +44,51 @@ tell_socket(json_t *report, const struct ctl *ctl)
 	json_object_set_new(report, "socket_uid", json_integer((json_int_t)st.st_uid));
 }
 
+/* Where a user daemon keeps its state when nothing else was said. The caller frees it. */
+static char *
+default_journal(void)
+{
+	char *path = ctl_log_path();
+	char *slash = path != NULL ? strrchr(path, '/') : NULL;
+	char *journal = NULL;
+
+	if (slash != NULL && asprintf(&journal, "%.*s/journal", (int)(slash - path), path) < 0)
+		journal = NULL;
+	free(path);
+	return journal;
+}
+
+/* How durable, where, and what becomes of running jobs when the daemon ends. */
+static void
+tell_store(json_t *report, const struct ctl *ctl, const json_t *stats)
+{
+	const json_t *journal = json_object_get(stats, "journal");
+	const char *durability = json_string_value(json_object_get(journal, "durability"));
+	const char *path = json_string_value(json_object_get(journal, "path"));
+	const char *named = getenv("SLOTD_SOCKET");
+	bool elsewhere = ctl->socket != NULL || ctl->system || (named != NULL && named[0] != '\0');
+	char *guess = path == NULL && !elsewhere ? default_journal() : NULL;
+
+	if (!ctl_has_feature(ctl, "durable")) {
+		tell(report, "store", "memory: jobs and history end with the daemon");
+		tell(report, "launcher", "ends with the daemon, and its jobs with it");
+		free(guess);
+		return;
+	}
+	tell(report, "store", "durable");
+	tell(report, "durability", durability);
+	if (ctl->system && path == NULL)
+		path = "/var/lib/slotd/journal";
+	if (guess != NULL && access(guess, F_OK) == 0)
+		path = guess;
+	if (path != NULL)
+		tell(report, "journal", path);
+	tell(report, "degraded", json_is_true(json_object_get(journal, "degraded"))
+		? "yes: no room on its disk, new jobs are refused" : "no");
+	tell(report, "launcher", "outlives the daemon: running jobs go on while it is restarted");
+	free(guess);
+}
+
 static int
 tell_daemon(json_t *report, struct ctl *ctl)
 {
@@ -69,9 +100,8 @@ tell_daemon(json_t *report, struct ctl *ctl)
 	tell(report, "instance", json_string_value(json_object_get(hello, "instance")));
 	json_object_set(report, "uid", json_object_get(hello, "uid"));
 	json_object_set(report, "features", json_object_get(hello, "features"));
-	tell(report, "store", has_feature(hello, "durable")
-		? "durable" : "memory: jobs and history end with the daemon");
-	tell(report, "isolation", has_feature(hello, "cgroup")
+	tell_store(report, ctl, stats);
+	tell(report, "isolation", ctl_has_feature(ctl, "cgroup")
 		? "cgroup" : "best effort: sessions and environments, no cgroup");
 	tell(report, "linger", linger_text());
 	if (rc != 0)

@@ -21,6 +21,8 @@ print_options(const struct ctl_option *table)
 	for (const struct ctl_option *o = table; o != NULL && o->id != 0; o++) {
 		char left[80], letter[8] = "    ";
 
+		if (o->help == NULL)
+			continue;
 		if (o->id < CTL_OPTION_VERB)
 			snprintf(letter, sizeof(letter), "-%c%s", o->id,
 			    o->name != NULL ? ", " : "");

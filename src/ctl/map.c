@@ -161,8 +161,6 @@ take_options(struct ctl_args *args, struct map_options *o, struct spec *spec)
 		return ctl_usage(args, "map wants a command");
 	if (o->resume && o->joblog == NULL)
 		return ctl_usage(args, "--resume wants a --joblog");
-	if (spec->key != NULL || spec->tag != NULL)
-		return ctl_usage(args, "--key and --tag are for one job, not for a map");
 	return 0;
 }
 
@@ -246,8 +244,10 @@ run(struct map *m)
 {
 	int rc = map_flow_start(m);
 
-	json_decref(m->defaults);
-	m->defaults = NULL;
+	if (m->key[0] == '\0') {
+		json_decref(m->defaults);
+		m->defaults = NULL;
+	}
 	if (rc == 0) {
 		rc = ctl_run_until(m->ctl, m->over, -1);
 		if (rc != 0)

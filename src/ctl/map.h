@@ -2,7 +2,8 @@
 #define CTL_MAP_H
 /*
  * The parts of the verb map: its options (map.c), the stream of jobs (map_flow.c), the way in
- * (map_push.c) and the printing of what they wrote (map_print.c). Here is what they share.
+ * (map_push.c), what happens when the daemon is restarted (map_again.c) and the printing of what
+ * the jobs wrote (map_print.c). Here is what they share.
  */
 #include "ctl/ctl.h"
 #include "ctl/interrupt.h"
@@ -76,12 +77,16 @@ struct map {
 	struct event *progress; /* NULL: not asked for */
 
 	struct slot_stream *stream;
-	json_t *defaults;       /* of the jobs; taken by map.open */
+	json_t *defaults;       /* of the jobs, for map.open */
 	size_t env_bytes;       /* of these, what counts with each argv */
 	int64_t window, with_output;
 	int64_t credit;         /* jobs that may be pushed */
 	int64_t consumed;       /* completions to be credited */
 	int64_t seq;            /* of the last item read */
+	char key[48];           /* what the jobs' keys begin with; empty: they have none */
+	int64_t nagain;         /* items to be pushed again */
+	int64_t again_seq;      /* from this one on */
+	int64_t withheld;       /* items that are done, of the credit that a new stream gave */
 	size_t npushes;         /* in flight */
 	size_t ncalls;          /* calls in flight, pushes among them */
 	bool input_over, end_sent, stream_over;
@@ -103,6 +108,8 @@ struct map {
 
 /* Opens the stream. 0, or an exit status, printed. The loop does the rest, until m->over. */
 int map_flow_start(struct map *m);
+/* Opens a stream for the jobs. 0, or a negative code. */
+int map_flow_open(struct map *m);
 /* Something changed: looks what can be done, in the next turn. */
 void map_flow_kick(struct map *m);
 /* Ends it with this exit status, which was explained; nothing more is pushed. */
@@ -122,6 +129,19 @@ void map_flow_fini(struct map *m);
 
 /* Pushes what there is, as far as the credit goes. */
 void map_push(struct map *m);
+
+/* ---- map_again.c ---- */
+
+/* Gives the jobs keys, where the daemon can be restarted without losing them. */
+void map_again_init(struct map *m);
+/* The stream ended with this code. True: it is the daemon's restart, and a new stream is open. */
+bool map_again_begin(struct map *m, int code);
+/* A call failed with this code for that reason, which is no news. */
+bool map_again_explains(const struct map *m, int code);
+/* The next item to be pushed again, which is one no more then. NULL: none. */
+struct map_item *map_again_next(struct map *m);
+/* Its key, for the spec. NULL: it has none (or out of memory). */
+json_t *map_again_key(const struct map *m, int64_t seq);
 
 /* ---- map_print.c ---- */
 

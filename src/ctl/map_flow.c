@@ -151,7 +151,10 @@ on_ended(struct slot_future *f, void *arg)
 	struct map *m = arg;
 
 	m->ncalls--;
-	if (slot_future_result(f, NULL) != 0 && m->halted != MAP_CANCELS && m->failure == 0)
+	int code = slot_future_result(f, NULL);
+
+	if (code != 0 && m->halted != MAP_CANCELS && m->failure == 0 &&
+	    !map_again_explains(m, code))
 		map_flow_fail(m, ctl_failure(m->ctl, f));
 }
 
@@ -161,6 +164,7 @@ static void
 send_end(struct map *m)
 {
 	if (m->end_sent || !m->input_over || m->npushes > 0 || m->items.count > 0 ||
+	    m->nagain > 0 ||
 	    m->halted == MAP_CANCELS || m->stream_over)
 		return;
 	m->end_sent = true;
@@ -291,12 +295,19 @@ on_end(struct slot_stream *s, int code, const json_t *result, const struct slot_
 
 	(void)s;
 	(void)result;
+	if (map_again_begin(m, code)) {
+		map_flow_kick(m);
+		return;
+	}
 	m->stream_over = true;
 	map_flow_stop_input(m);
 	if (code != 0 && !(code == -SLOT_ECANCELLED && m->halted == MAP_CANCELS) &&
 	    m->failure == 0) {
 		map_print_no_progress(m);
 		m->failure = ctl_rpc_failure(m->ctl, code, error);
+		if (m->options.joblog != NULL)
+			ctl_note("map --resume --joblog %s does what is not in that file",
+			    m->options.joblog);
 	}
 	map_flow_kick(m);
 }
@@ -345,11 +356,22 @@ start_progress(struct map *m)
 }
 
 int
-map_flow_start(struct map *m)
+map_flow_open(struct map *m)
 {
 	const struct slot_stream_handlers handlers = { .item = on_item, .credit = on_credit,
 		.end = on_end };
+	json_t *params = json_pack("{s:I, s:I, s:I, s:O}", "limit", (json_int_t)m->window, "window",
+	    (json_int_t)m->window, "with_output", (json_int_t)m->with_output, "defaults",
+	    m->defaults);
 	int code = 0;
+
+	m->stream = slot_client_stream(m->ctl->client, "map.open", params, &handlers, m, &code);
+	return m->stream != NULL ? 0 : code;
+}
+
+int
+map_flow_start(struct map *m)
+{
 
 	m->over = slot_future_new(m->ctl->loop);
 	m->kick = event_new(m->ctl->base, -1, 0, on_kick, m);
@@ -361,12 +383,10 @@ map_flow_start(struct map *m)
 		return CTL_EXIT_FAILURE;
 	m->ctl->on_writable = on_writable;
 	m->ctl->handler_arg = m;
-	json_t *params = json_pack("{s:I, s:I, s:I, s:O}", "limit", (json_int_t)m->window, "window",
-	    (json_int_t)m->window, "with_output", (json_int_t)m->with_output, "defaults",
-	    m->defaults);
+	map_again_init(m);
+	int code = map_flow_open(m);
 
-	m->stream = slot_client_stream(m->ctl->client, "map.open", params, &handlers, m, &code);
-	if (m->stream != NULL)
+	if (code == 0)
 		return 0;
 	return code == -SLOT_EINVAL ? ctl_error("the environment is longer than 1 MiB")
 				    : ctl_rpc_failure(m->ctl, code, NULL);

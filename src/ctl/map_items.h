@@ -16,6 +16,8 @@ struct map_item {
 	int64_t seq;           /* its number in the input, from 1 */
 	int64_t job;           /* 0: not known yet */
 	bool dropped;          /* it was asked not to start */
+	bool again;            /* to be pushed a second time: the daemon was restarted */
+	bool uncounted;        /* done before that: the stream of now has given no credit for it */
 	json_t *completion;    /* NULL: not done yet */
 	size_t len;
 	char text[];           /* with a NUL behind it */

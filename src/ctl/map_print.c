@@ -379,9 +379,12 @@ finish_item(struct map *m)
 		m->halt_status = outcome_exit_status(p->details);
 	json_decref(p->details);
 	p->details = NULL;
+	if (p->item->uncounted)
+		m->withheld--;
+	else
+		m->consumed++;
 	map_items_remove(&m->items, p->item);
 	p->item = NULL;
-	m->consumed++;
 	p->step = MAP_PRINT_NEXT;
 }
 

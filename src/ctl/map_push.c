@@ -1,6 +1,6 @@
 /*
  * The way in of map: items of the input become jobs and are pushed, as many as the daemon gave
- * credit for and never more.
+ * credit for and never more. After a restart of the daemon those that it may have had come first.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -46,9 +46,12 @@ on_pushed(struct slot_future *f, void *arg)
 
 	m->npushes--;
 	m->ncalls--;
-	if (slot_future_result(f, &result) == 0)
+	int code = slot_future_result(f, &result);
+
+	if (code == 0)
 		give_ids(m, push, json_object_get(result, "jobs"));
-	else if (m->failure == 0 && m->signo == 0 && m->halted != MAP_CANCELS)
+	else if (m->failure == 0 && m->signo == 0 && m->halted != MAP_CANCELS &&
+	    !map_again_explains(m, code))
 		map_flow_fail(m, ctl_failure(m->ctl, f));
 	free(push);
 	map_flow_kick(m);
@@ -63,6 +66,19 @@ refuse(struct map *m, const char *why)
 	map_flow_count(m, m->seq, false, OUTCOME_EXIT_CANNOT_EXECUTE);
 }
 
+/* Takes argv. False: out of memory. */
+static bool
+add_spec(const struct map *m, struct push *push, json_t *jobs, int64_t seq, json_t *argv)
+{
+	json_t *job = json_pack("{s:o, s:I, s:o*}", "argv", argv, "tag", (json_int_t)seq, "key",
+	    map_again_key(m, seq));
+
+	if (json_array_append_new(jobs, job) != 0)
+		return false;
+	push->seqs[push->n++] = seq;
+	return true;
+}
+
 static bool
 add_job(struct map *m, struct push *push, json_t *jobs, const char *text, size_t len,
     size_t *bytes)
@@ -75,12 +91,23 @@ add_job(struct map *m, struct push *push, json_t *jobs, const char *text, size_t
 		refuse(m, "makes a command line that is too long");
 		return true;
 	}
-	json_t *job = json_pack("{s:o, s:I}", "argv", argv, "tag", (json_int_t)m->seq);
+	*bytes += size;
+	return add_spec(m, push, jobs, m->seq, argv) &&
+	    map_items_add(&m->items, m->seq, text, len) != NULL;
+}
 
-	if (json_array_append_new(jobs, job) != 0 ||
-	    map_items_add(&m->items, m->seq, text, len) == NULL)
+/* Takes one item that was pushed before. False: there is none. */
+static bool
+take_again(struct map *m, struct push *push, json_t *jobs, size_t *bytes)
+{
+	const struct map_item *item = map_again_next(m);
+	size_t size = 0;
+
+	if (item == NULL)
 		return false;
-	push->seqs[push->n++] = m->seq;
+	if (!add_spec(m, push, jobs, item->seq,
+		map_command_argv(&m->command, item->text, item->len, &size)))
+		map_flow_fail(m, ctl_error("out of memory"));
 	*bytes += size;
 	return true;
 }
@@ -126,9 +153,12 @@ take_items(struct map *m, struct push *push, json_t *jobs)
 	size_t words = map_command_words(&m->command) + 8;
 	size_t bytes = 0;
 
-	while (!m->input_over && push->n < PUSH_BATCH_JOBS && (int64_t)push->n < m->credit &&
+	while (push->n < PUSH_BATCH_JOBS && (int64_t)push->n < m->credit - m->withheld &&
 	    bytes < PUSH_BATCH_BYTES && (push->n + 1) * words <= PUSH_BATCH_WORDS + words) {
-		if (!take_item(m, push, jobs, &bytes))
+		if (take_again(m, push, jobs, &bytes))
+			continue;
+		if (m->input_over || m->halted != MAP_GOES_ON ||
+		    !take_item(m, push, jobs, &bytes))
 			break;
 	}
 }
@@ -148,7 +178,7 @@ push(struct map *m)
 	}
 	push->m = m;
 	take_items(m, push, jobs);
-	if (push->n == 0 || m->failure != 0 || m->halted != MAP_GOES_ON) {
+	if (push->n == 0 || m->failure != 0 || m->halted == MAP_CANCELS) {
 		free(push);
 		json_decref(jobs);
 		return false;
@@ -169,7 +199,8 @@ push(struct map *m)
 void
 map_push(struct map *m)
 {
-	while (!m->input_over && m->halted == MAP_GOES_ON && m->credit > 0 &&
+	while ((m->nagain > 0 || (!m->input_over && m->halted == MAP_GOES_ON)) &&
+	    m->halted != MAP_CANCELS && !m->stream_over && m->credit > m->withheld &&
 	    m->npushes < PUSH_MAX && slot_client_writable(m->ctl->client) && push(m))
 		;
 }

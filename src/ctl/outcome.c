@@ -64,11 +64,38 @@ explain_spawn_failed(const json_t *job)
 	free(command);
 }
 
+/* The values of `reason` that say more than the outcome. */
+static const struct {
+	const char *reason, *text;
+} reasons[] = {
+	{ "stdin_lost", "the daemon was restarted before the end of its input" },
+	{ "fd_lost", "the daemon was restarted before it could start" },
+	{ "session_ended", "the connection that it was bound to ended" },
+	{ "shutdown", "the daemon was shut down" },
+	{ "launcher_died", "what starts jobs died" },
+	{ "reboot", "the machine was restarted" },
+};
+
+/* ": why", or nothing. */
+static const char *
+reason_text(const json_t *job, char *buf, size_t size)
+{
+	const char *reason = text_of(job, "reason");
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		if (strcmp(reasons[i].reason, reason) == 0)
+			snprintf(buf, size, ": %s (%s)", reasons[i].text, reason);
+	}
+	return buf;
+}
+
 void
 outcome_explain(const json_t *job)
 {
 	long long id = json_integer_value(json_object_get(job, "job"));
 	struct slot_completion c;
+	char why[128];
 
 	if (slot_completion_read(&c, job) != 0)
 		return;
@@ -80,13 +107,14 @@ outcome_explain(const json_t *job)
 		ctl_note("job %lld ran out of time", id);
 		break;
 	case SLOT_OUTCOME_CANCELLED:
-		ctl_note("job %lld was cancelled", id);
+		ctl_note("job %lld was cancelled%s", id, reason_text(job, why, sizeof(why)));
 		break;
 	case SLOT_OUTCOME_SPAWN_FAILED:
 		explain_spawn_failed(job);
 		break;
 	case SLOT_OUTCOME_LOST:
-		ctl_note("job %lld is lost: it may have run", id);
+		ctl_note("job %lld is lost, it may have run%s", id,
+		    reason_text(job, why, sizeof(why)));
 		break;
 	case SLOT_OUTCOME_DEPENDENCY_FAILED:
 		ctl_note("job %lld was not run: a job that it comes after was not ok", id);

@@ -1,7 +1,11 @@
 /*
  * run: one job with slotctl's own stdin, stdout and stderr, or, on a terminal, with one of its
  * own that is relayed (run_pty.c). slotctl exits as the job did. The job is bound to the
- * connection: should slotctl be killed, the daemon ends it.
+ * connection: should slotctl be killed, the daemon ends it. With --key the daemon keeps what the
+ * job writes and we follow it (run_follow.c), so that a second run with that key shows all of it.
+ *
+ * Across a restart of the daemon every call here goes on by itself (see slot/client.h): the job
+ * is bound to the session, which the next connection takes over.
  */
 #include <signal.h>
 #include <string.h>
@@ -12,20 +16,21 @@
 #include "ctl/ctl.h"
 #include "ctl/interrupt.h"
 #include "ctl/outcome.h"
+#include "ctl/run_follow.h"
 #include "ctl/run_pty.h"
 #include "ctl/spec.h"
 
 #define RUN_NOTICE_MS 1000
 #define RUN_FOREVER_MS INT64_C(315360000000)
 
-const struct ctl_option run_options[] = { { 0 } };
-
 struct run {
 	struct ctl *ctl;
 	struct slot_future *over; /* settled when nothing is left to wait for */
 	struct slot_future *submit, *result, *cancel, *look;
 	struct slot_stream *events; /* while a job with a terminal waits to be started */
-	struct run_pty *pty;        /* NULL: the job has our own descriptors */
+	struct run_pty *pty;        /* NULL: the job has our own descriptors … */
+	struct run_follow *follow;  /* … or, with a key, none of ours but stdin */
+	bool keyed;
 	struct ctl_interrupt interrupt;
 	struct event *notice;
 	int64_t job;
@@ -53,6 +58,8 @@ job_over(struct run *r)
 {
 	if (r->pty != NULL)
 		run_pty_end(r->pty, on_flushed);
+	else if (r->follow != NULL)
+		run_follow_end(r->follow, on_flushed, r);
 	else
 		finish(r);
 }
@@ -243,6 +250,11 @@ on_submitted(struct slot_future *f, void *arg)
 	const char *phase = json_string_value(json_object_get(reply, "phase"));
 
 	r->job = json_integer_value(json_object_get(reply, "job"));
+	if (r->keyed && (r->follow = run_follow_new(r->ctl, r->job)) == NULL) {
+		r->status = CTL_EXIT_FAILURE;
+		finish(r);
+		return;
+	}
 	r->result = call(r, "job.result",
 	    json_pack("{s:I, s:I}", "job", (json_int_t)r->job, "wait_ms",
 		(json_int_t)RUN_FOREVER_MS),
@@ -255,14 +267,14 @@ on_submitted(struct slot_future *f, void *arg)
 		started(r);
 }
 
-/* What no flag says goes to the descriptors given: the job's 0, 1, 2. */
+/* What no flag says goes to the first `count` of the descriptors given: the job's 0, 1, 2. */
 static unsigned
-set_stdio(json_t *params, const int given[3], int fds[3])
+set_stdio(json_t *params, const int given[3], int count, int fds[3])
 {
 	static const char *const names[3] = { "stdin", "stdout", "stderr" };
 	unsigned n = 0;
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < count; i++) {
 		if (json_object_get(params, names[i]) != NULL)
 			continue;
 		json_object_set_new(params, names[i], json_pack("{s:i}", "fd", (int)n));
@@ -274,8 +286,8 @@ set_stdio(json_t *params, const int given[3], int fds[3])
 static bool
 wants_terminal(const struct spec *spec)
 {
-	return spec->in == NULL && spec->out == NULL && isatty(STDIN_FILENO) &&
-	    isatty(STDOUT_FILENO);
+	return spec->in == NULL && spec->out == NULL && spec->key == NULL &&
+	    isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 }
 
 /* 0, or an exit status, printed. Takes `params`. */
@@ -297,7 +309,8 @@ submit(struct run *r, json_t *params, const struct spec *spec)
 		json_object_set_new(params, "tty", json_true());
 	}
 	json_object_set_new(params, "lifetime", json_string("bound"));
-	unsigned n = set_stdio(params, given, fds);
+	r->keyed = spec->key != NULL;
+	unsigned n = set_stdio(params, given, r->keyed ? 1 : 3, fds);
 
 	r->submit = slot_client_call_fds(r->ctl->client, "job.submit", params, fds, n, &code);
 	if (r->submit == NULL)
@@ -379,6 +392,7 @@ cmd_run(struct ctl *ctl, struct ctl_args *args)
 			status = ctl_rpc_failure(ctl, status, NULL);
 	}
 	run_pty_free(r.pty); /* the terminal is the user's again before anything is printed */
+	run_follow_free(r.follow);
 	if (status == 0)
 		status = exit_status(&r);
 	ctl_interrupt_fini(&r.interrupt);

@@ -19,6 +19,9 @@
 /* A process that outlives the job may keep its terminal open: so long the last bytes of the job
  * itself may take. */
 #define PTY_LINGER_MS 500
+/* In the background: how often we look whether we were brought to the front. A shell says so
+ * (CONT) only where we had been stopped. */
+#define PTY_FRONT_MS 200
 
 struct run_pty {
 	int master;
@@ -28,7 +31,7 @@ struct run_pty {
 	bool raw;
 	bool began;
 	bool at_end; /* nothing more comes from the job */
-	struct event *from_tty, *from_master, *winch, *cont, *tstp, *linger;
+	struct event *from_tty, *from_master, *winch, *cont, *tstp, *linger, *front;
 	struct sink to_tty, to_master;
 	void (*on_hangup)(void *arg);
 	void (*on_flushed)(void *arg); /* NULL until the job has ended */
@@ -48,15 +51,50 @@ set_modes(const struct termios *modes)
 	sigaction(SIGTTOU, &before, NULL);
 }
 
+/* The terminal's modes and keys are those of the process group in front; touching them from the
+ * background would stop us. */
+static bool
+is_in_front(void)
+{
+	pid_t front = tcgetpgrp(STDIN_FILENO);
+
+	return front < 0 || front == getpgrp(); /* below 0: it isn't our controlling terminal */
+}
+
 static void
-make_raw(struct run_pty *p)
+watch_front(struct run_pty *p)
+{
+	const struct timeval pause = { .tv_usec = PTY_FRONT_MS * 1000 };
+
+	event_add(p->front, &pause);
+}
+
+/* In front: raw, and its keys are the job's. In the background neither. */
+static void
+take_terminal(struct run_pty *p)
 {
 	struct termios raw = p->modes;
 
+	if (p->raw || p->slave < 0)
+		return;
+	if (!is_in_front()) {
+		event_del(p->from_tty);
+		watch_front(p);
+		return;
+	}
 	cfmakeraw(&raw);
 	p->raw = true;
-	/* In the background this stops us until we are brought to the front: as it should be. */
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+	if (sink_is_empty(&p->to_master))
+		event_add(p->from_tty, NULL);
+}
+
+static void
+on_front(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	take_terminal(arg);
 }
 
 static void
@@ -118,6 +156,19 @@ on_linger(evutil_socket_t fd, short what, void *arg)
 		stop_output(p);
 }
 
+/* A terminal that isn't raw makes CR LF of LF, as the job's has done already. */
+static size_t
+drop_returns(char *text, size_t len)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] != '\r' || i + 1 == len || text[i + 1] != '\n')
+			text[kept++] = text[i];
+	}
+	return kept;
+}
+
 static void
 on_master(evutil_socket_t fd, short what, void *arg)
 {
@@ -132,7 +183,7 @@ on_master(evutil_socket_t fd, short what, void *arg)
 		stop_output(p);
 		return;
 	}
-	sink_add(&p->to_tty, buf, (size_t)n);
+	sink_add(&p->to_tty, buf, p->raw ? (size_t)n : drop_returns(buf, (size_t)n));
 	if (!sink_flush(&p->to_tty))
 		event_del(p->from_master);
 	if (p->on_flushed != NULL)
@@ -161,6 +212,11 @@ on_tty(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
+	if (n < 0 && !is_in_front()) { /* put into the background meanwhile */
+		p->raw = false;
+		take_terminal(p);
+		return;
+	}
 	if (n <= 0) {
 		event_del(p->from_tty);
 		p->on_hangup(p->arg);
@@ -176,7 +232,7 @@ on_master_drained(void *arg)
 {
 	struct run_pty *p = arg;
 
-	if (p->slave >= 0)
+	if (p->slave >= 0 && p->raw)
 		event_add(p->from_tty, NULL);
 }
 
@@ -211,7 +267,8 @@ on_cont(evutil_socket_t signo, short what, void *arg)
 	(void)what;
 	if (!p->began || p->slave < 0)
 		return;
-	make_raw(p);
+	p->raw = false; /* whoever had stopped us has the modes that he wants */
+	take_terminal(p);
 	copy_size(p);
 }
 
@@ -241,8 +298,9 @@ make_events(struct run_pty *p, struct event_base *base)
 	p->cont = evsignal_new(base, SIGCONT, on_cont, p);
 	p->tstp = evsignal_new(base, SIGTSTP, on_tstp, p);
 	p->linger = evtimer_new(base, on_linger, p);
+	p->front = evtimer_new(base, on_front, p);
 	return p->from_tty != NULL && p->from_master != NULL && p->winch != NULL &&
-	    p->cont != NULL && p->tstp != NULL && p->linger != NULL &&
+	    p->cont != NULL && p->tstp != NULL && p->linger != NULL && p->front != NULL &&
 	    sink_init(&p->to_tty, base, STDOUT_FILENO, SINK_INHERITED, on_tty_drained, p) == 0 &&
 	    sink_init(&p->to_master, base, p->master, SINK_NONBLOCKING, on_master_drained, p) == 0;
 }
@@ -292,16 +350,16 @@ run_pty_begin(struct run_pty *p)
 	event_add(p->winch, NULL);
 	event_add(p->cont, NULL);
 	event_add(p->tstp, NULL);
-	make_raw(p);
+	take_terminal(p);
 	copy_size(p);
 	event_add(p->from_master, NULL);
-	event_add(p->from_tty, NULL);
 }
 
 void
 run_pty_end(struct run_pty *p, void (*on_flushed)(void *arg))
 {
 	event_del(p->from_tty);
+	event_del(p->front);
 	close(p->slave);
 	p->slave = -1;
 	p->on_flushed = on_flushed;
@@ -332,6 +390,7 @@ run_pty_free(struct run_pty *p)
 	drop_event(p->cont);
 	drop_event(p->tstp);
 	drop_event(p->linger);
+	drop_event(p->front);
 	sink_fini(&p->to_tty);
 	sink_fini(&p->to_master);
 	restore(p);

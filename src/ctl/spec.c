@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SPEC_LIMIT_MAX ((UINT64_C(1) << 53) - 1) /* an integer of JSON; more is no limit */
 
 extern char **environ;
 
@@ -38,13 +41,21 @@ const struct ctl_option spec_options[] = {
 	{ SPEC_TIMEOUT, "timeout", "T", "end it when it has run for T" },
 	{ SPEC_RETRIES, "retries", "N[:T]", "try again up to N times, after a pause of T" },
 	{ SPEC_STDIN, "stdin", "FILE", "its stdin (otherwise: nothing)" },
+	{ SPEC_SHELL, "shell", NULL, "run the words as a line of sh" },
+	{ SPEC_JOBSERVER, "jobserver", NULL, NULL },
+	{ 0 },
+};
+
+const struct ctl_option spec_single_options[] = {
 	{ SPEC_KEY, "key", "KEY", "submit once: the same key gives the same job" },
 	{ SPEC_TAG, "tag", "JSON", "a value that comes back with the result" },
-	{ SPEC_SHELL, "shell", NULL, "run the words as a line of sh" },
-	{ SPEC_JOBSERVER, "jobserver", NULL, "share slots with a make inside the job" },
 	{ 'B', "block", NULL, "wait for room where the daemon's queue is full" },
 	{ 0 },
 };
+
+/* A shell changes these from one command to the next: with them the same job under the same key
+ * would be another one. */
+static const char *const env_left_out[] = { "SHLVL", "_", "OLDPWD" };
 
 void
 spec_init(struct spec *spec)
@@ -269,6 +280,18 @@ is_overridden(const struct spec *spec, const char *entry)
 	return found;
 }
 
+static bool
+is_left_out(const char *entry)
+{
+	size_t name = strcspn(entry, "=");
+
+	for (size_t i = 0; i < sizeof(env_left_out) / sizeof(env_left_out[0]); i++) {
+		if (strlen(env_left_out[i]) == name && strncmp(entry, env_left_out[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static json_t *
 env_json(const struct spec *spec)
 {
@@ -276,7 +299,8 @@ env_json(const struct spec *spec)
 
 	for (char **e = environ; e != NULL && *e != NULL; e++) {
 		/* What has no name is no variable, and the daemon would refuse it. */
-		if (strchr(*e, '=') == NULL || **e == '=' || is_overridden(spec, *e))
+		if (strchr(*e, '=') == NULL || **e == '=' || is_left_out(*e) ||
+		    is_overridden(spec, *e))
 			continue;
 		if (json_array_append_new(list, text_json(*e)) != 0)
 			goto fail;
@@ -340,6 +364,40 @@ set_numbers(json_t *params, const struct spec *spec)
 	return set(params, "retries", retries);
 }
 
+/*
+ * The limits that somebody set: these have none by default. Others (nofile, stack, nproc …)
+ * differ between a session and a service by themselves, and a hard one can't be raised again.
+ */
+static bool
+set_limits(json_t *params)
+{
+	static const struct {
+		const char *name;
+		__rlimit_resource_t resource;
+	} limits[] = { { "cpu", RLIMIT_CPU }, { "fsize", RLIMIT_FSIZE }, { "data", RLIMIT_DATA },
+		{ "as", RLIMIT_AS } };
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		struct rlimit r;
+
+		if (getrlimit(limits[i].resource, &r) != 0 || r.rlim_cur > SPEC_LIMIT_MAX)
+			continue;
+		json_t *hard = r.rlim_max > SPEC_LIMIT_MAX ? json_string("unlimited")
+							   : json_integer((json_int_t)r.rlim_max);
+
+		if (json_object_set_new(object, limits[i].name, json_pack("[I, o]",
+			(json_int_t)r.rlim_cur, hard)) != 0) {
+			json_decref(object);
+			return false;
+		}
+	}
+	if (json_object_size(object) > 0)
+		return set(params, "rlimits", object);
+	json_decref(object);
+	return true;
+}
+
 static bool
 set_texts(json_t *params, const struct spec *spec)
 {
@@ -376,7 +434,8 @@ spec_defaults(const struct spec *spec)
 		return NULL;
 	}
 	if (set(params, "cwd", cwd) && set(params, "umask", json_integer(current_umask())) &&
-	    set(params, "env", env_json(spec)) && set_files(params, spec) &&
+	    set(params, "env", env_json(spec)) && set_limits(params) &&
+	    set_files(params, spec) &&
 	    set_numbers(params, spec) && set_texts(params, spec))
 		return params;
 	ctl_error("a flag's text is no UTF-8, or there is no memory");

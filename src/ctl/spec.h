@@ -2,7 +2,7 @@
 #define CTL_SPEC_H
 /*
  * The job flags that submit, run and map share, and the spec made from them. The caller's
- * directory, umask and environment go in with it.
+ * directory, umask, environment and limits go in with it.
  */
 #include "ctl/ctl.h"
 
@@ -17,7 +17,9 @@ struct spec {
 	bool shell, jobserver, block;
 };
 
-extern const struct ctl_option spec_options[]; /* ids: letters and CTL_OPTION_SPEC + … */
+/* What submit, run and map share, and what is for a single job: the own table of submit and run.
+ * Ids: letters and CTL_OPTION_SPEC + … */
+extern const struct ctl_option spec_options[], spec_single_options[];
 
 void spec_init(struct spec *spec);
 void spec_fini(struct spec *spec);

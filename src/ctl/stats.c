@@ -1,4 +1,4 @@
-/* stats: the daemon's counters, one a line. */
+/* stats: the daemon's counters, one a line; those of its journal begin with "journal.". */
 #include <string.h>
 
 #include "ctl/ctl.h"
@@ -13,6 +13,8 @@ print_members(const json_t *object, const char *prefix)
 	{
 		char name[80];
 
+		if (strcmp(key, "journal") == 0 && json_is_null(value))
+			continue; /* there is none */
 		snprintf(name, sizeof(name), "%s%s", prefix, key);
 		if (json_is_object(value) && prefix[0] == '\0') {
 			snprintf(name, sizeof(name), "%s.", key);
@@ -20,7 +22,7 @@ print_members(const json_t *object, const char *prefix)
 			continue;
 		}
 		ctl_print_text(stdout, name, strlen(name), 0);
-		printf("%*s", (int)(strlen(name) < 19 ? 20 - strlen(name) : 1), "");
+		printf("%*s", (int)(strlen(name) < 24 ? 25 - strlen(name) : 1), "");
 		ctl_print_json(value);
 	}
 }

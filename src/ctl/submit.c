@@ -4,8 +4,6 @@
 #include "ctl/ctl.h"
 #include "ctl/spec.h"
 
-const struct ctl_option submit_options[] = { { 0 } };
-
 int
 cmd_submit(struct ctl *ctl, struct ctl_args *args)
 {

@@ -7,11 +7,11 @@
 #define COMMAND_FLAGS "[FLAGS] [--] COMMAND [ARG]..."
 
 static const struct verb verbs[] = {
-	{ "submit", { "add" }, COMMAND_FLAGS, "submit a job and print its id", submit_options,
+	{ "submit", { "add" }, COMMAND_FLAGS, "submit a job and print its id", spec_single_options,
 	    spec_options, VERB_WORDS_COMMAND, cmd_submit },
 	{ "run", { NULL }, COMMAND_FLAGS,
-	    "run a job with stdin, stdout and stderr passed through; exit as it did", run_options,
-	    spec_options, VERB_WORDS_COMMAND, cmd_run },
+	    "run a job with stdin, stdout and stderr passed through; exit as it did",
+	    spec_single_options, spec_options, VERB_WORDS_COMMAND, cmd_run },
 	{ "map", { NULL }, COMMAND_FLAGS,
 	    "run the command once for each line of stdin, results as they finish", map_options,
 	    spec_options, VERB_WORDS_COMMAND, cmd_map },

@@ -38,7 +38,7 @@ static const struct config_option options[] = {
 	{ "executor", "idle_exit", CONFIG_DURATION, true, AT(executor.idle_exit_ms), 0, 365 * DAY,
 	    "0", NULL, "Leave after so long without clients and jobs. 0: never." },
 
-	{ "store", "durability", CONFIG_WORD, false, AT(store.durability), 0, 0, "memory",
+	{ "store", "durability", CONFIG_WORD, false, AT(store.durability), 0, 0, "full",
 	    durability_words,
 	    "What an acknowledged job survives. full: a crash and a power cut (each commit waits "
 	    "for the disk). normal: a crash; a power cut may take the last moments. memory: "

@@ -233,8 +233,12 @@ start_launcher(struct daemon *d)
 	int error = 0;
 
 	limit_files(d->files.rlim_cur, d->files.rlim_max);
-	launch =
-	    launch_start(d->base, &options, &engine_launch_handlers, d->engine, &error, &where);
+	if (is_durable(d))
+		launch = launch_connect(d->base, d->places.launcher_socket, &options,
+		    &engine_launch_handlers, d->engine, &error, &where);
+	else
+		launch = launch_start(
+		    d->base, &options, &engine_launch_handlers, d->engine, &error, &where);
 	limit_files(d->files.rlim_max, d->files.rlim_max);
 	if (launch == NULL) {
 		slot_log(d->logger, SLOT_LOG_ERROR, "launcher not started path=%s step=%s error=%s",

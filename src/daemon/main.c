@@ -4,6 +4,7 @@
 #include "core/failpoint.h"
 #include "daemon/daemon.h"
 #include "daemon/places.h"
+#include "store/journal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +27,7 @@ check_state(const struct options *options, const struct config *config)
 		fprintf(stderr, "slotd: %s\n", why);
 		return 3;
 	}
-	printf("%s\n", places.state);
-	return 0;
+	return journal_check(places.state, stdout);
 }
 
 static int

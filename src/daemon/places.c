@@ -170,12 +170,7 @@ places_name_state(struct places *places, const struct options *options, char *wh
 		    "or --set store.durability=memory");
 	else if (r != 0)
 		snprintf(why, why_size, "the path of the state directory is too long");
-	if (r != 0)
-		return -1;
-	snprintf(places->state_lock, sizeof(places->state_lock), "%s/lock", places->state);
-	snprintf(places->launcher_socket, sizeof(places->launcher_socket), "%s/launcher.sock",
-	    places->state);
-	return 0;
+	return r == 0 ? 0 : -1;
 }
 
 /* mkdir -p: what is missing on the way is made for us alone. */
@@ -197,18 +192,24 @@ make_path(const char *dir)
 int
 places_find_state(struct places *places, const struct options *options, char *why, size_t why_size)
 {
+	char named[PLACES_MAX];
 	struct stat st;
 	int r;
 
 	if (places_name_state(places, options, why, why_size) != 0)
 		return -1;
-	r = make_path(places->state);
-	if (r == 0 && stat(places->state, &st) != 0)
+	memcpy(named, places->state, sizeof(named));
+	r = make_path(named);
+	/* (the launcher works in another directory) */
+	if (r == 0 && (realpath(named, places->state) == NULL || stat(places->state, &st) != 0))
 		r = -errno;
 	if (r != 0) {
-		snprintf(why, why_size, "%s: %s", places->state, strerror(-r));
+		snprintf(why, why_size, "%s: %s", named, strerror(-r));
 		return -1;
 	}
+	snprintf(places->state_lock, sizeof(places->state_lock), "%s/lock", places->state);
+	snprintf(places->launcher_socket, sizeof(places->launcher_socket), "%s/launcher.sock",
+	    places->state);
 	if (!S_ISDIR(st.st_mode))
 		snprintf(why, why_size, "%s: not a directory", places->state);
 	else if (st.st_uid != geteuid())

@@ -1,5 +1,6 @@
 /* Facts of a turn and what they set going once durable; see batch.h. */
 #include "engine/batch.h"
+#include "core/failpoint.h"
 #include "engine/context.h"
 #include "engine/hub.h"
 #include "engine/run.h"
@@ -37,6 +38,13 @@ grown(void *v, size_t *cap, size_t size)
 }
 
 void
+batch_changed(struct engine *e)
+{
+	open_batch(e)->changed = true;
+	engine_touch(e);
+}
+
+void
 batch_add(struct engine *e, enum fact_kind kind, struct job *job, struct row_run *run)
 {
 	struct batch *b = open_batch(e);
@@ -67,14 +75,29 @@ batch_mark(struct engine *e, struct session *s)
 		b->dirty = grown(b->dirty, &b->dirty_cap, sizeof *b->dirty);
 	s->mark_batch = b->number;
 	s->mark_index = b->ndirty;
+	s->marks++;
 	b->dirty[b->ndirty++] = (struct batch_mark){ session_ref(s), s->appended };
 }
 
+/* What the launcher told of the attempt is durable. (Of a lost one another would have.) */
 static void
 ack(struct engine *e, const struct fact *f)
 {
-	if (f->job->active != NULL && e->launch != NULL)
-		e->launch->ops->ack(e->launch, f->job->row->id, f->attempt);
+	struct job_run *run = f->job->active;
+
+	if (run == NULL)
+		return;
+	if (run->unacked == f->attempt)
+		run->unacked = 0;
+	else if (run->lost)
+		return;
+	if (e->launch == NULL)
+		return;
+	failpoint(FAILPOINT_ACK_BEFORE);
+	e->launch->ops->ack(e->launch, f->job->row->id, f->attempt);
+	if (failpoint_armed)
+		e->launch->ops->flush(e->launch); /* then it is true what the point says */
+	failpoint(FAILPOINT_ACK_AFTER);
 }
 
 static void
@@ -98,12 +121,15 @@ act(struct engine *e, struct fact *f)
 		break;
 	}
 	hub_event(e, f);
+	if (f->kind == FACT_SUBMITTED)
+		shelf_put(f->job);
 }
 
 static void
 recycle(struct engine *e, struct batch *b)
 {
 	b->nfacts = b->ndirty = 0;
+	b->changed = false;
 	if (e->spare == NULL && b->cap <= SPARE_FACTS_MAX) {
 		e->spare = b;
 		return;
@@ -114,17 +140,27 @@ recycle(struct engine *e, struct batch *b)
 }
 
 static void
+release(struct batch_mark *m)
+{
+	m->session->marks--;
+	session_release(m->session, m->position);
+	session_unref(m->session);
+}
+
+static void
 on_commit(void *arg, uint64_t number, int error)
 {
 	struct engine *e = arg;
 	struct batch *b = e->in_flight;
 	uint64_t seen = e->published_seq;
 
-	(void)number;
-	(void)error; /* the memory store knows none */
+	(void)number; /* the store's own count */
+	if (error < 0 || e->failed)
+		return; /* nothing that it changed may show */
 	e->in_flight = b->next;
 	if (e->in_flight == NULL)
 		e->in_flight_tail = &e->in_flight;
+	e->committed = b->number;
 	for (size_t i = 0; i < b->nfacts; i++) {
 		act(e, &b->facts[i]);
 		job_unref(b->facts[i].job);
@@ -132,11 +168,34 @@ on_commit(void *arg, uint64_t number, int error)
 	}
 	if (e->published_seq != seen)
 		hub_completed(e);
-	for (size_t i = 0; i < b->ndirty; i++) {
-		session_release(b->dirty[i].session, b->dirty[i].position);
-		session_unref(b->dirty[i].session);
-	}
+	if (b->ndirty > 0)
+		failpoint(FAILPOINT_REPLY_BEFORE);
+	for (size_t i = 0; i < b->ndirty; i++)
+		release(&b->dirty[i]);
 	recycle(e, b);
+	engine_unstuck(e);
+	if (e->store->durable)
+		engine_touch(e); /* the frames that this queued for the launcher leave */
+	if (e->shutting_down)
+		engine_check_idle(e);
+}
+
+/* Nothing of this turn is to be recorded, and the disk is full: what was written in it leaves now,
+ * but for sessions of which something waits already. True: nothing is left of the batch. */
+static bool
+pass_by(struct engine *e, struct batch *b)
+{
+	size_t left = 0;
+
+	if (!e->store->stuck || e->failed || b->nfacts > 0 || b->changed)
+		return false;
+	for (size_t i = 0; i < b->ndirty; i++)
+		if (b->dirty[i].session->marks > 1)
+			b->dirty[left++] = b->dirty[i];
+		else
+			release(&b->dirty[i]);
+	b->ndirty = left;
+	return left == 0;
 }
 
 void
@@ -147,6 +206,10 @@ batch_commit(struct engine *e)
 	if (b == NULL)
 		return;
 	e->open = NULL;
+	if (pass_by(e, b)) {
+		recycle(e, b);
+		return;
+	}
 	*e->in_flight_tail = b;
 	e->in_flight_tail = &b->next;
 	e->store->ops->commit(e->store, on_commit, e);
@@ -161,8 +224,10 @@ batch_free(struct batch *b)
 		job_unref(b->facts[i].job);
 		free(b->facts[i].run);
 	}
-	for (size_t i = 0; i < b->ndirty; i++)
+	for (size_t i = 0; i < b->ndirty; i++) {
+		b->dirty[i].session->marks--;
 		session_unref(b->dirty[i].session);
+	}
 	free(b->facts);
 	free(b->dirty);
 	free(b);
@@ -171,7 +236,14 @@ batch_free(struct batch *b)
 void
 batches_free(struct engine *e)
 {
+	struct batch *b;
+
 	batch_free(e->spare);
 	batch_free(e->open);
 	e->spare = e->open = NULL;
+	while ((b = e->in_flight) != NULL) { /* what the store still commits, nobody hears of */
+		e->in_flight = b->next;
+		batch_free(b);
+	}
+	e->in_flight_tail = &e->in_flight;
 }

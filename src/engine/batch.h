@@ -2,9 +2,14 @@
 #define ENGINE_BATCH_H
 /*
  * What a loop turn changed: facts recorded in order while the turn runs, acted upon once its
- * batch is durable. Only then is a job started, a future settled, a client told.
+ * batch is durable. Only then is a job started, a future settled, a client told. Batches commit in
+ * order; later turns go on meanwhile.
+ *
+ * While the disk is so full that batches wait, a turn in which nothing was to be recorded need not
+ * wait with them: reads and refusals get through, as far as their order on a connection allows.
  */
 #include "store/row.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,10 +45,14 @@ struct batch {
 	size_t nfacts, cap;
 	struct batch_mark *dirty;
 	size_t ndirty, dirty_cap;
+	bool changed; /* the store was told of something, fact or not */
 };
 
 /* Records a fact in the open batch and sees to it that the turn ends with a commit. Takes run. */
 void batch_add(struct engine *e, enum fact_kind kind, struct job *job, struct row_run *run);
+
+/* The store was told of a change that is no fact. */
+void batch_changed(struct engine *e);
 
 /* Session wrote: its bytes so far may leave once the open batch has committed. */
 void batch_mark(struct engine *e, struct session *s);

@@ -6,6 +6,7 @@
 #include "core/container.h"
 #include "core/loop.h"
 #include "engine/capture_stream.h"
+#include "engine/spool.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #include <sys/resource.h>
 
 #define FILES_MIN 16
+
+_Static_assert(CAPTURE_NAME_MAX == RING_NAME_MAX, "what is taken says the name");
 
 struct capture {
 	struct capture_pool *pool;
@@ -99,8 +102,8 @@ on_closed(struct capture_stream *s)
 
 /* ---- the pool ---- */
 
-struct capture_pool *
-capture_pool_new(struct slot_loop *loop, const char *spool_dir)
+static struct capture_pool *
+pool_new(struct slot_loop *loop, const char *files_dir)
 {
 	struct capture_pool *pool = malloc(sizeof(*pool));
 	struct rlimit files;
@@ -108,10 +111,8 @@ capture_pool_new(struct slot_loop *loop, const char *spool_dir)
 	if (!pool)
 		return NULL;
 	memset(pool, 0, offsetof(struct capture_pool, scratch));
-	if (!spool_dir)
-		spool_dir = getenv("TMPDIR");
-	pool->spool_dir = strdup(spool_dir && *spool_dir ? spool_dir : "/tmp");
-	if (!pool->spool_dir) {
+	pool->files_dir = strdup(files_dir);
+	if (!pool->files_dir) {
 		free(pool);
 		return NULL;
 	}
@@ -127,6 +128,26 @@ capture_pool_new(struct slot_loop *loop, const char *spool_dir)
 	return pool;
 }
 
+struct capture_pool *
+capture_pool_new(struct slot_loop *loop, const char *spool_dir)
+{
+	if (!spool_dir)
+		spool_dir = getenv("TMPDIR");
+	return pool_new(loop, spool_dir && *spool_dir ? spool_dir : "/tmp");
+}
+
+struct capture_pool *
+capture_pool_new_durable(struct slot_loop *loop, struct spool *spool)
+{
+	struct capture_pool *pool = pool_new(loop, spool_output_dir(spool));
+
+	if (pool)
+		pool->spool = spool;
+	else
+		spool_free(spool);
+	return pool;
+}
+
 void
 capture_pool_free(struct capture_pool *pool)
 {
@@ -136,10 +157,67 @@ capture_pool_free(struct capture_pool *pool)
 		return;
 	thread = pool->thread;
 	pool->thread = NULL; /* nothing more for it to do when its last notes free captures */
+	pool->ending = true;
 	capture_thread_free(thread);
+	spool_free(pool->spool);
 	pthread_mutex_destroy(&pool->group.lock);
-	free(pool->spool_dir);
+	free(pool->files_dir);
 	free(pool);
+}
+
+const char *
+capture_pool_files_dir(const struct capture_pool *pool)
+{
+	return pool->files_dir;
+}
+
+void
+capture_pool_leave(struct capture_pool *pool)
+{
+	pool->leaving = true;
+}
+
+void
+capture_pool_unlink(struct capture_pool *pool, const char *name)
+{
+	struct ring_name parsed;
+
+	if (ring_name_parse(name, &parsed))
+		capture_pool_drop_file(pool, -1, 0, &parsed);
+}
+
+struct sweep {
+	struct capture_pool *pool;
+	capture_keep_cb keep;
+	void *arg;
+	int64_t dropped;
+};
+
+static bool
+sweep_keeps(void *arg, const struct ring_name *name)
+{
+	struct sweep *sweep = arg;
+
+	return sweep->keep && sweep->keep(sweep->arg, name);
+}
+
+static void
+sweep_drops(void *arg, const struct ring_name *name)
+{
+	struct sweep *sweep = arg;
+
+	sweep->dropped++;
+	capture_pool_drop_file(sweep->pool, -1, 0, name);
+}
+
+int64_t
+capture_pool_sweep(struct capture_pool *pool, capture_keep_cb keep, void *arg)
+{
+	struct sweep sweep = {pool, keep, arg, 0};
+
+	if (pool->spool)
+		spool_sweep(pool->spool, sweep_keeps, sweep_drops, &sweep);
+	return sweep.dropped;
 }
 
 int64_t
@@ -220,6 +298,30 @@ capture_open(struct capture *c, int stream, int *write_end)
 }
 
 void
+capture_name(struct capture *c, uint64_t job, uint32_t attempt)
+{
+	int i;
+
+	for (i = 0; c->pool->spool && i < 2; i++) {
+		struct ring_name name = {job, attempt, (uint8_t)(i + 1)};
+
+		ring_set_spool(&c->streams[i].ring, c->pool->spool, &name);
+	}
+}
+
+int
+capture_adopt(struct capture *c, int stream, int read_end)
+{
+	return capture_stream_adopt(&c->streams[stream - 1], c->want_data, read_end);
+}
+
+int
+capture_dup_read_end(const struct capture *c, int stream)
+{
+	return capture_stream_dup(&c->streams[stream - 1]);
+}
+
+void
 capture_drain(struct capture *c)
 {
 	if (c->draining)
@@ -278,15 +380,41 @@ capture_error(const struct capture *c)
 	return error ? error : stream_bounds(c, 2).error;
 }
 
+int
+capture_mortal(const struct capture *c)
+{
+	int error = stream_bounds(c, 1).mortal;
+
+	return error ? error : stream_bounds(c, 2).mortal;
+}
+
+bool
+capture_take(const struct capture *c, int stream, struct capture_output *output)
+{
+	const struct ring *r = &c->streams[stream - 1].ring;
+
+	memset(output, 0, sizeof(*output));
+	if (!capture_closed(c, stream))
+		return false;
+	output->start = r->start;
+	output->end = r->end;
+	output->nparts = ring_memory_parts(r, output->parts);
+	if (r->fd >= 0 && r->name.job != 0 && r->end > r->start) {
+		ring_name_format(&r->name, output->name);
+		output->room = r->room;
+	}
+	return output->nparts > 0 || output->name[0];
+}
+
+void
+capture_keep_files(struct capture *c)
+{
+	c->streams[0].ring.keep_file = true;
+	c->streams[1].ring.keep_file = true;
+}
+
 ssize_t
 capture_read(struct capture *c, int stream, int64_t *off, void *buf, size_t max)
 {
 	return ring_read(&c->streams[stream - 1].ring, off, buf, max);
-}
-
-void
-capture_discard(struct capture *c)
-{
-	capture_stream_discard(&c->streams[0]);
-	capture_stream_discard(&c->streams[1]);
 }

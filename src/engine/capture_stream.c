@@ -12,11 +12,13 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BIG_FILE_BYTES (1024 * 1024) /* not closed on the loop */
+#define FD_PATH_MAX 40
 
 /* An open pipe. Either the loop reads it (ev is added) or it is lent to the thread. */
 struct capture_watch {
@@ -35,16 +37,38 @@ stream_pool(const struct capture_stream *s)
 
 /* ---- the end ---- */
 
-/* Closes what a ring gave back, if it gave one. `size` is about how big it is. */
-static void
-close_file(struct capture_pool *pool, int fd, int64_t size)
+void
+capture_pool_drop_file(struct capture_pool *pool, int fd, int64_t size,
+    const struct ring_name *name)
 {
-	if (fd < 0)
+	char text[RING_NAME_MAX];
+	int error;
+
+	if (fd < 0 && !name)
 		return;
-	if (pool->thread && size > BIG_FILE_BYTES)
-		capture_thread_close_file(pool->thread, fd);
-	else
+	if (name)
+		capture_pool_thread(pool, &error);
+	if (pool->thread && (name || size > BIG_FILE_BYTES)) {
+		capture_thread_drop_file(pool->thread, fd, name);
+		return;
+	}
+	if (name) {
+		ring_name_format(name, text);
+		ring_file_unlink(pool->files_dir, text);
+	}
+	if (fd >= 0)
 		close(fd);
+}
+
+/* What a ring gave back, if it gave something. */
+static void
+drop_file(struct capture_stream *s, int fd, int64_t size)
+{
+	struct ring *r = &s->ring;
+
+	if (fd >= 0)
+		capture_pool_drop_file(stream_pool(s), fd, size,
+		    r->name.job != 0 && !r->keep_file ? &r->name : NULL);
 }
 
 /* The pipe is closed, its last byte is in the ring. */
@@ -56,7 +80,8 @@ watch_finish(struct capture_watch *w)
 
 	s->watch = NULL;
 	free(w);
-	close_file(stream_pool(s), ring_finish(&s->ring), size);
+	if (!stream_pool(s)->leaving)
+		drop_file(s, ring_finish(&s->ring), size);
 }
 
 /* Closes a pipe that the loop reads. */
@@ -65,7 +90,8 @@ watch_close(struct capture_watch *w)
 {
 	event_del(&w->ev);
 	close(w->pipe.read_fd);
-	close(w->pipe.write_fd);
+	if (w->pipe.write_fd >= 0)
+		close(w->pipe.write_fd);
 	watch_finish(w);
 }
 
@@ -92,6 +118,15 @@ make_nonblocking(struct capture_watch *w)
 	/* Not at the opening: a silent pipe is never read, and saves the call. */
 	if (!w->nonblocking)
 		w->nonblocking = fcntl(w->pipe.read_fd, F_SETFL, O_RDONLY | O_NONBLOCK) == 0;
+}
+
+struct capture_thread *
+capture_pool_thread(struct capture_pool *pool, int *error)
+{
+	if (!pool->thread && !pool->ending)
+		pool->thread = capture_thread_new(slot_loop_base(pool->loop), pool->files_dir,
+		    &pool->group, pool->files_max, on_note, pool, error);
+	return pool->thread;
 }
 
 static int
@@ -121,12 +156,9 @@ watch_lend(struct capture_watch *w)
 	struct ring *r = &w->stream->ring;
 	int error = 0;
 
-	if (!pool->thread)
-		pool->thread = capture_thread_new(slot_loop_base(pool->loop), pool->spool_dir,
-		    &pool->group, pool->files_max, on_note, pool, &error);
-	if (pool->thread)
+	if (capture_pool_thread(pool, &error))
 		error = give_to_thread(w);
-	if (error && r->limit > RING_MEMORY_MAX)
+	if (error && r->fd < 0 && r->limit > RING_MEMORY_MAX)
 		ring_pin(r, -error);
 }
 
@@ -149,8 +181,7 @@ watch_read(struct capture_watch *w, size_t max)
 		ring_append(&w->stream->ring, pool->scratch, (size_t)n);
 		return (size_t)n;
 	}
-	/* Neither an end nor an error can come while we hold a write end; should one, then it
-	 * would come again and again. */
+	/* An end comes only where we hold no write end, and would come again and again. */
 	if (n == 0 || errno != EAGAIN)
 		event_del(&w->ev);
 	return 0;
@@ -232,8 +263,13 @@ capture_stream_fini(struct capture_stream *s)
 {
 	int64_t size = ring_storage_bytes(&s->ring);
 
-	close_file(stream_pool(s), ring_fini(&s->ring), size);
+	if (stream_pool(s)->leaving)
+		drop_file(s, ring_leave(&s->ring), size);
+	else
+		drop_file(s, ring_fini(&s->ring), size);
 }
+
+/* ---- pipes, new and handed back ---- */
 
 static int
 open_pipe(struct capture_pipe *p, int *write_end)
@@ -255,40 +291,106 @@ open_pipe(struct capture_pipe *p, int *write_end)
 	return 0;
 }
 
-int
-capture_stream_open(struct capture_stream *s, bool want_data, int *write_end)
+/* Takes the pipe on success. 0 or -errno. */
+static int
+watch_pipe(struct capture_stream *s, bool want_data, const struct capture_pipe *pipe)
 {
 	struct event_base *base = slot_loop_base(stream_pool(s)->loop);
-	struct capture_watch *w;
-	int error, fd = -1;
+	struct capture_watch *w = calloc(1, sizeof(*w));
 
-	if (!base)
-		return -ENOTSUP;
-	if (s->opened)
-		return -EALREADY;
-	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
-	error = open_pipe(&w->pipe, &fd);
-	if (error) {
-		free(w);
-		return error;
-	}
 	w->stream = s;
+	w->pipe.read_fd = pipe->read_fd;
+	w->pipe.write_fd = pipe->write_fd;
 	w->pipe.ring = &s->ring;
 	atomic_init(&w->pipe.want_data, want_data);
 	if (event_assign(&w->ev, base, w->pipe.read_fd, EV_READ | EV_PERSIST, on_readable, w) < 0
 	    || event_add(&w->ev, NULL) < 0) {
-		close(w->pipe.read_fd);
-		close(w->pipe.write_fd);
-		close(fd);
 		free(w);
 		return -ENOMEM;
 	}
 	s->watch = w;
+	return 0;
+}
+
+int
+capture_stream_open(struct capture_stream *s, bool want_data, int *write_end)
+{
+	struct capture_pipe pipe;
+	int error, fd = -1;
+
+	if (!slot_loop_base(stream_pool(s)->loop))
+		return -ENOTSUP;
+	if (s->opened)
+		return -EALREADY;
+	error = open_pipe(&pipe, &fd);
+	if (error)
+		return error;
+	error = watch_pipe(s, want_data, &pipe);
+	if (error) {
+		close(pipe.read_fd);
+		close(pipe.write_fd);
+		close(fd);
+		return error;
+	}
 	s->opened = true;
 	*write_end = fd;
 	return 0;
+}
+
+/* A write end of our own, as of a pipe opened here; without (it may be another user's by now) a
+ * pipe that hangs up is no longer looked at until it is drained. */
+static int
+open_write_end(int read_fd)
+{
+	char path[FD_PATH_MAX];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", read_fd);
+	return open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
+int
+capture_stream_adopt(struct capture_stream *s, bool want_data, int read_end)
+{
+	struct capture_pipe pipe = {.read_fd = read_end};
+	int error;
+
+	if (s->opened) {
+		if (read_end >= 0)
+			close(read_end);
+		return -EALREADY;
+	}
+	s->opened = true;
+	ring_adopt(&s->ring);
+	if (read_end < 0)
+		return 0;
+	if (!slot_loop_base(stream_pool(s)->loop)) {
+		close(read_end);
+		return -ENOTSUP;
+	}
+	pipe.write_fd = open_write_end(read_end);
+	error = watch_pipe(s, want_data, &pipe);
+	if (error) {
+		close(pipe.read_fd);
+		if (pipe.write_fd >= 0)
+			close(pipe.write_fd);
+		return error;
+	}
+	if (s->ring.fd >= 0 || s->ring.end >= RING_MEMORY_MAX)
+		watch_lend(s->watch);
+	return 0;
+}
+
+int
+capture_stream_dup(const struct capture_stream *s)
+{
+	int fd;
+
+	if (!s->watch || s->watch->lent) /* (a lent one is the thread's to close) */
+		return -EBADF;
+	fd = fcntl(s->watch->pipe.read_fd, F_DUPFD_CLOEXEC, 0);
+	return fd < 0 ? -errno : fd;
 }
 
 bool
@@ -302,16 +404,4 @@ capture_stream_want_data(struct capture_stream *s, bool want)
 {
 	if (s->watch)
 		atomic_store_explicit(&s->watch->pipe.want_data, want, memory_order_relaxed);
-}
-
-void
-capture_stream_discard(struct capture_stream *s)
-{
-	int64_t size;
-
-	ring_discard(&s->ring);
-	if (s->watch)
-		return;
-	size = ring_storage_bytes(&s->ring);
-	close_file(stream_pool(s), ring_finish(&s->ring), size);
 }

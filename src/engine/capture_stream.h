@@ -12,6 +12,7 @@
 
 struct capture_stream;
 struct slot_loop;
+struct spool;
 
 /* What all streams share. */
 struct capture_pool {
@@ -19,7 +20,10 @@ struct capture_pool {
 	struct capture_thread *thread; /* started with the first stream that needs it */
 	struct ring_group group;
 	int64_t files_max;
-	char *spool_dir;
+	char *files_dir;
+	struct spool *spool; /* NULL: output dies with the engine */
+	bool ending;         /* starts no thread any more */
+	bool leaving;        /* the engine ends: what streams keep stays for the next one */
 	/* More can be read. Maybe called inside drain. */
 	void (*on_data)(struct capture_stream *s);
 	/* The thread was asked to drain or drop and has closed the pipe; never called inside
@@ -35,6 +39,13 @@ struct capture_stream {
 	bool opened;
 };
 
+/* The output thread, started at need. NULL: *error is -errno. */
+struct capture_thread *capture_pool_thread(struct capture_pool *pool, int *error);
+/* Closes a file (-1: none) and removes the one of that name (NULL: none), if that may take long
+ * in the thread. `size` is about how big it is. */
+void capture_pool_drop_file(struct capture_pool *pool, int fd, int64_t size,
+    const struct ring_name *name);
+
 void capture_stream_init(struct capture_stream *s, struct capture_pool *pool, uint8_t number,
     int64_t limit_bytes);
 /* Forgets the bytes. It must be closed. */
@@ -42,6 +53,10 @@ void capture_stream_fini(struct capture_stream *s);
 
 /* As capture_open. */
 int capture_stream_open(struct capture_stream *s, bool want_data, int *write_end);
+/* As capture_adopt. */
+int capture_stream_adopt(struct capture_stream *s, bool want_data, int read_end);
+/* As capture_dup_read_end. */
+int capture_stream_dup(const struct capture_stream *s);
 bool capture_stream_closed(const struct capture_stream *s);
 void capture_stream_want_data(struct capture_stream *s, bool want);
 
@@ -49,8 +64,5 @@ void capture_stream_want_data(struct capture_stream *s, bool want);
  * (see closed) or later, with on_closed. */
 void capture_stream_drain(struct capture_stream *s);
 void capture_stream_drop(struct capture_stream *s);
-
-/* As capture_discard. */
-void capture_stream_discard(struct capture_stream *s);
 
 #endif

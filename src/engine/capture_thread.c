@@ -4,12 +4,14 @@
  */
 #include "engine/capture_thread.h"
 
+#include "engine/capture_files.h"
+
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,14 +23,11 @@
 #define BIG_PIPE_BYTES (1024 * 1024)
 #define BIG_PIPES_MAX 16 /* pages of pipes are limited per user: leave some for plain ones */
 
-struct file_to_close {
-	STAILQ_ENTRY(file_to_close) next;
-	int fd;
-};
+#define FILES_A_TURN 4 /* dropped before the next pipe has its turn */
 
 struct capture_thread {
 	pthread_t thread;
-	const char *spool_dir;
+	struct capture_files files;
 	struct ring_group *group;
 	int64_t files_max;
 	capture_note_cb on_note;
@@ -41,7 +40,6 @@ struct capture_thread {
 
 	/* Under group->lock. */
 	STAILQ_HEAD(, capture_pipe) requests, notes;
-	STAILQ_HEAD(, file_to_close) files;
 	bool stop;
 
 	unsigned char buf[PIECE_BYTES]; /* the thread's */
@@ -99,26 +97,6 @@ post(struct capture_thread *t, struct capture_pipe *p, enum capture_note note)
 		wake(t->note_fd);
 }
 
-/* An unnamed file in the spool directory. -errno on failure. */
-static int
-open_spool_file(const char *dir)
-{
-	char path[4096];
-	int fd, len;
-
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
-		return fd >= 0 ? fd : -errno;
-	len = snprintf(path, sizeof(path), "%s/slotd-output-XXXXXX", dir);
-	if (len < 0 || (size_t)len >= sizeof(path))
-		return -ENAMETOOLONG;
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	unlink(path);
-	return fd;
-}
-
 static void
 move_to_file(struct capture_thread *t, struct ring *r)
 {
@@ -128,14 +106,14 @@ move_to_file(struct capture_thread *t, struct ring *r)
 		ring_pin(r, EMFILE);
 		return;
 	}
-	fd = open_spool_file(t->spool_dir);
+	fd = capture_files_create(&t->files, &r->name);
 	if (fd < 0) {
 		ring_pin(r, -fd);
 		return;
 	}
 	error = ring_move_to_file(r, fd);
 	if (error) {
-		close(fd);
+		capture_files_undo(&t->files, fd, &r->name);
 		ring_pin(r, -error);
 	}
 }
@@ -167,8 +145,7 @@ on_pipe_ready(struct capture_thread *t, struct capture_pipe *p)
 			post(t, p, CAPTURE_NOTE_DATA);
 		return;
 	}
-	/* Neither an end nor an error can come while we hold a write end; should one, then it
-	 * would come again and again. */
+	/* An end comes only where we hold no write end, and would come again and again. */
 	if (n == 0 || errno != EAGAIN)
 		epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, p->read_fd, NULL);
 }
@@ -195,18 +172,20 @@ close_pipe(struct capture_thread *t, struct capture_pipe *p)
 	/* Not left to close: another process may hold the read end too. */
 	epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, p->read_fd, NULL);
 	close(p->read_fd);
-	close(p->write_fd);
+	if (p->write_fd >= 0)
+		close(p->write_fd);
 	p->read_fd = p->write_fd = -1;
 	post(t, p, CAPTURE_NOTE_CLOSED);
 }
 
-/* Does everything asked for. False: the thread shall end. */
-static bool
+enum served { SERVED_ALL, SERVED_FILES_LEFT, SERVED_STOP };
+
+/* Does what was asked for with pipes, then drops some files (at the end: all). */
+static enum served
 serve_requests(struct capture_thread *t)
 {
 	for (;;) {
 		enum capture_request request = CAPTURE_REQUEST_NONE;
-		struct file_to_close *f = NULL;
 		struct capture_pipe *p;
 		bool stop;
 
@@ -215,10 +194,6 @@ serve_requests(struct capture_thread *t)
 		if (p) {
 			STAILQ_REMOVE_HEAD(&t->requests, in_requests);
 			request = p->request;
-		} else {
-			f = STAILQ_FIRST(&t->files);
-			if (f)
-				STAILQ_REMOVE_HEAD(&t->files, next);
 		}
 		stop = t->stop;
 		unlock(t);
@@ -227,11 +202,12 @@ serve_requests(struct capture_thread *t)
 			if (request == CAPTURE_REQUEST_DRAIN)
 				drain(t, p);
 			close_pipe(t, p);
-		} else if (f) {
-			close(f->fd);
-			free(f);
+		} else if (stop) {
+			capture_files_drop(&t->files, UINT_MAX);
+			return SERVED_STOP;
 		} else {
-			return !stop;
+			return capture_files_drop(&t->files, FILES_A_TURN) ? SERVED_FILES_LEFT
+			                                                   : SERVED_ALL;
 		}
 	}
 }
@@ -240,17 +216,19 @@ static void *
 thread_main(void *arg)
 {
 	struct capture_thread *t = arg;
+	enum served served = SERVED_ALL;
 
 	do {
 		struct epoll_event ev;
 
-		if (epoll_wait(t->epoll_fd, &ev, 1, -1) != 1)
-			continue;
-		if (ev.data.ptr)
-			on_pipe_ready(t, ev.data.ptr);
-		else
-			swallow(t->request_fd);
-	} while (serve_requests(t));
+		if (epoll_wait(t->epoll_fd, &ev, 1, served == SERVED_FILES_LEFT ? 0 : -1) == 1) {
+			if (ev.data.ptr)
+				on_pipe_ready(t, ev.data.ptr);
+			else
+				swallow(t->request_fd);
+		}
+		served = serve_requests(t);
+	} while (served != SERVED_STOP);
 	return NULL;
 }
 
@@ -341,7 +319,7 @@ open_parts(struct capture_thread *t, struct event_base *base)
 }
 
 struct capture_thread *
-capture_thread_new(struct event_base *base, const char *spool_dir,
+capture_thread_new(struct event_base *base, const char *files_dir,
     struct ring_group *group, int64_t files_max, capture_note_cb on_note, void *arg, int *error)
 {
 	struct capture_thread *t = malloc(sizeof(*t));
@@ -352,7 +330,7 @@ capture_thread_new(struct event_base *base, const char *spool_dir,
 		return NULL;
 	}
 	memset(t, 0, offsetof(struct capture_thread, buf));
-	t->spool_dir = spool_dir;
+	capture_files_init(&t->files, files_dir, &group->lock);
 	t->group = group;
 	t->files_max = files_max;
 	t->on_note = on_note;
@@ -360,7 +338,6 @@ capture_thread_new(struct event_base *base, const char *spool_dir,
 	t->epoll_fd = t->request_fd = t->note_fd = -1;
 	STAILQ_INIT(&t->requests);
 	STAILQ_INIT(&t->notes);
-	STAILQ_INIT(&t->files);
 	e = open_parts(t, base);
 	if (e == 0)
 		e = start_thread(t);
@@ -425,17 +402,8 @@ capture_thread_request(struct capture_thread *t, struct capture_pipe *p,
 }
 
 void
-capture_thread_close_file(struct capture_thread *t, int fd)
+capture_thread_drop_file(struct capture_thread *t, int fd, const struct ring_name *name)
 {
-	struct file_to_close *f = malloc(sizeof(*f));
-
-	if (!f) {
-		close(fd);
-		return;
-	}
-	f->fd = fd;
-	lock(t);
-	STAILQ_INSERT_TAIL(&t->files, f, next);
-	unlock(t);
+	capture_files_add(&t->files, fd, name);
 	wake(t->request_fd);
 }

@@ -43,9 +43,9 @@ struct capture_pipe {
 /* Called from the loop with the notes taken; at CLOSED it may free `p`. */
 typedef void (*capture_note_cb)(struct capture_pipe *p, unsigned notes, void *arg);
 
-/* Starts the thread; files go to `spool_dir` (borrowed), at most files_max being open in
- * `group` (whose lock it shares). NULL: *error is -errno. */
-struct capture_thread *capture_thread_new(struct event_base *base, const char *spool_dir,
+/* Starts the thread; files go to `files_dir` (borrowed), those of rings with a name under it, at
+ * most files_max being open in `group` (whose lock it shares). NULL: *error is -errno. */
+struct capture_thread *capture_thread_new(struct event_base *base, const char *files_dir,
     struct ring_group *group, int64_t files_max, capture_note_cb on_note, void *arg, int *error);
 
 /* Each pipe must have been asked to drain or drop. Joins, and hands out the last notes. */
@@ -58,7 +58,8 @@ int capture_thread_take(struct capture_thread *t, struct capture_pipe *p);
 void capture_thread_request(struct capture_thread *t, struct capture_pipe *p,
     enum capture_request request);
 
-/* Closes a file that may be big, and its blocks be long in freeing, over there. */
-void capture_thread_close_file(struct capture_thread *t, int fd);
+/* Closes a file (-1: none) and removes the one of this name (NULL: none) over there, where it may
+ * take its time. In order with the making of files: one of the same name made later stays. */
+void capture_thread_drop_file(struct capture_thread *t, int fd, const struct ring_name *name);
 
 #endif

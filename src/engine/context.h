@@ -13,6 +13,7 @@
 #include "engine/job.h"
 #include "engine/keys.h"
 #include "engine/queue.h"
+#include "engine/shelf.h"
 #include "engine/stats.h"
 #include "launch/launch.h"
 #include "store/idtab.h"
@@ -34,14 +35,18 @@ struct engine {
 	struct engine_limits limits; /* in force: configuration, overridden at run time */
 
 	struct store *store;
+	bool failed;           /* the journal did: nothing may be said or done any more */
 	struct launch *launch; /* NULL once it is lost */
+	bool launch_ready;     /* it may be given jobs */
+	bool starts_stuck;     /* nothing starts, as batches wait for the disk */
 	uint32_t ceiling;      /* what it was told last */
 	struct capture_pool *captures;
 	struct env_blob *default_env;
+	char *output_dir;   /* durable: files of output that history names */
 	char instance[24]; /* the store's, as text */
 
 	/* job.c */
-	struct idtab jobs; /* live ones, by id */
+	struct idtab jobs; /* live ones, by id, and the marks of shelved ones */
 	struct idtab shells; /* done ones that requests name; borrowed */
 	struct job_list by_phase[3]; /* enum row_phase */
 	struct slot_executor *executor;
@@ -50,9 +55,26 @@ struct engine {
 	uint64_t npending, nrunning;
 	int64_t pending_bytes;
 	struct job_ties_list clocked; /* wait for a wall-clock time */
+	struct shelf shelf; /* shelf.c */
 	STAILQ_HEAD(, job_orphans) orphans; /* to be cancelled, in slices */
 	struct slot_call cancel_orphans;
-	struct keys keys;
+	LIST_HEAD(, job_absent) absent; /* sessions of an engine before us that may come back … */
+	struct slot_timer bound_grace;  /* … until then */
+	LIST_HEAD(, job_run) exits_waiting; /* to be recorded once the disk has room */
+	struct keys keys; /* keys.c */
+	LIST_HEAD(, load) key_loads; /* load.c: requests that look for keys */
+
+	/* recover.c */
+	uint64_t known_ids;     /* those below were given out before we started */
+	uint64_t lost_launcher; /* instance whose connection was lost; 0: none since on_ready */
+	struct stray *strays;   /* what the launcher holds and no job of ours stands for */
+	size_t nstrays, strays_cap;
+	struct ring_name *kept; /* output files that history names, in order */
+	size_t nkept, kept_cap;
+	bool swept;
+
+	/* settings.c */
+	struct queue_setting *queue_settings;
 
 	/* depend.c */
 	struct slot_call cascade;
@@ -66,6 +88,7 @@ struct engine {
 	bool limit_set[LIMITS_AT_RUN_TIME]; /* … and outranks the configuration */
 	enum drain_state drain;
 	bool shutting_down, killing;
+	uint64_t last_batch;    /* durable: what must be committed before the last answers */
 	bool idle;
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
@@ -81,6 +104,7 @@ struct engine {
 	struct batch *in_flight, **in_flight_tail;
 	struct batch *spare;
 	uint64_t batches;
+	uint64_t committed; /* the number of the last one */
 
 	/* session.c */
 	struct session_list sessions;
@@ -95,6 +119,7 @@ struct engine {
 	/* hub.c */
 	struct request_list completion_streams;
 	struct request_list event_streams;
+	LIST_HEAD(, done_page) pages; /* of history, that completion streams are at */
 	struct request_list drains;  /* requests that wait for idleness */
 	struct request_list signals; /* … for the launcher's word on a signal */
 	uint64_t signal_token;
@@ -102,12 +127,21 @@ struct engine {
 	struct stats stats;
 };
 
+/* As engine_new, with a store of the caller's making (NULL: the engine can't start). */
+typedef struct store *(*engine_open_store)(const struct engine_options *options,
+    const struct store_bounds *bounds, const struct store_hooks *hooks);
+struct engine *engine_new_on(const struct engine_options *options, engine_open_store open);
+
 /* Something happened that the end of this turn has to look at. */
 void engine_touch(struct engine *e);
 /* The number of clients or jobs changed: drains, shutdown and idleness are looked at again. */
 void engine_check_idle(struct engine *e);
 /* A job was added to history: it may be time to prune. */
 void engine_history_grew(struct engine *e);
+/* Starts may go on, unless something else forbids them. */
+void engine_resume_starts(struct engine *e);
+/* Batches may have got through to the disk again: what waited for that goes on. */
+void engine_unstuck(struct engine *e);
 /* The limit in force moved: tell executor, queues and launcher. */
 void engine_apply_limits(struct engine *e);
 /* Cancels every job, in slices. */

@@ -1,6 +1,7 @@
 /* Dependencies between jobs; see depend.h. */
 #include "engine/context.h"
 #include "engine/depend.h"
+#include "engine/shelf.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,36 +40,93 @@ satisfied_by(const struct job *job, const struct row *on)
 	return (job->row->spec->flags & SPEC_AFTER_ANY) || on->run->ok;
 }
 
-int
-depend_enter(struct job *job)
+/* A row that `after` names, counted. NULL: unknown (it was there when checked, and could only be
+ * pruned if done), or *error is set. */
+typedef struct row *(*find_row)(struct store *s, uint64_t id, int *error);
+
+static struct row *
+find_in_memory(struct store *s, uint64_t id, int *error)
+{
+	struct row *row = s->ops->find(s, id);
+
+	*error = 0;
+	return row != NULL ? row_ref(row) : NULL;
+}
+
+static struct row *
+find_anywhere(struct store *s, uint64_t id, int *error)
+{
+	struct row *row = find_in_memory(s, id, error);
+
+	return row != NULL || s->ops->load == NULL ? row : s->ops->load(s, id, error);
+}
+
+/* The job that ends one day is told to tell `job`. 0 or -ENOMEM. */
+static int
+wait_for(struct job *job, struct row *on)
+{
+	struct engine *e = job->engine;
+	struct job *live = job_find(e, on->id);
+
+	if (live == NULL)
+		live = shelf_take(e, on);
+	if (live == NULL || add_dependent(live, job->row->id) < 0)
+		return -ENOMEM;
+	job->ties->waits_for++;
+	return 0;
+}
+
+/* 1: go on with the next; 0: it is decided, the job is done; or -errno. */
+static int
+enter_one(struct job *job, uint64_t id, find_row find)
+{
+	struct store *s = job->engine->store;
+	int error, rc = 1;
+	struct row *on = find(s, id, &error);
+
+	if (on == NULL)
+		return error < 0 ? error : 1;
+	if (on->phase != ROW_DONE) {
+		rc = wait_for(job, on) < 0 ? -ENOMEM : 1;
+	} else if (!satisfied_by(job, on)) {
+		job_finish(job, MSG_OUTCOME_DEPENDENCY_FAILED, MSG_REASON_NONE);
+		rc = 0;
+	}
+	row_unref(s, on);
+	return rc;
+}
+
+static int
+enter(struct job *job, find_row find)
 {
 	const struct spec *spec = job->row->spec;
 	const uint64_t *after = spec_at(spec, spec->after_off);
-	struct engine *e = job->engine;
-	struct job_ties *t;
 
 	if (spec->nafter == 0)
 		return 0;
-	if ((t = job_ties(job)) == NULL)
+	if (job_ties(job) == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < spec->nafter; i++) {
-		struct row *on = e->store->ops->find(e->store, after[i]);
-		struct job *live = job_find(e, after[i]);
+		int rc = enter_one(job, after[i], find);
 
-		if (on == NULL)
-			continue; /* it was there when checked, and could only be pruned if done */
-		if (on->phase != ROW_DONE) {
-			if (add_dependent(live, job->row->id) < 0)
-				return -ENOMEM;
-			t->waits_for++;
-		} else if (!satisfied_by(job, on)) {
-			job_finish(job, MSG_OUTCOME_DEPENDENCY_FAILED, MSG_REASON_NONE);
-			return 0;
-		}
+		if (rc <= 0)
+			return rc;
 	}
-	if (t->waits_for > 0)
+	if (job->ties->waits_for > 0)
 		job_hold(job, JOB_HELD_AFTER);
 	return 0;
+}
+
+int
+depend_enter(struct job *job)
+{
+	return enter(job, find_in_memory);
+}
+
+int
+depend_recover(struct job *job)
+{
+	return enter(job, find_anywhere);
 }
 
 void

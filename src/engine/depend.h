@@ -11,6 +11,8 @@ struct depend_item;
 /* `job` (new) waits for what its spec's `after` names; what is done decides at once, and may
  * finish the job. The ids were checked. 0 or -ENOMEM. */
 int depend_enter(struct job *job);
+/* The same for one that the journal gave back: what ended before us is asked of the store. */
+int depend_recover(struct job *job);
 /* A job ended: its dependents will be told, soon. */
 void depend_ended(struct job *job);
 void depend_init(struct engine *e);

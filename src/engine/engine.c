@@ -5,10 +5,15 @@
 #include "engine/environment.h"
 #include "engine/methods.h"
 #include "engine/orphans.h"
+#include "engine/queue_shelf.h"
 #include "engine/run.h"
 #include "engine/session.h"
+#include "engine/recover.h"
+#include "engine/settings.h"
 #include "engine/shutdown.h"
+#include "engine/spool.h"
 #include "engine/submit.h"
+#include "store/journal.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -18,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -53,7 +59,12 @@ on_turn_end(struct slot_call *call)
 
 	e->stats.turns++;
 	set_ceiling(e);
+	shelf_read_ahead(e);
 	batch_commit(e);
+	if (e->store->stuck) { /* a start couldn't be recorded */
+		e->starts_stuck = true;
+		slot_executor_pause(e->executor);
+	}
 	methods_job_launched(e);
 	if (e->launch != NULL)
 		e->launch->ops->flush(e->launch);
@@ -70,14 +81,18 @@ prune_later(struct engine *e, int64_t in_us)
 		slot_loop_timer_set(e->loop, &e->prune, due_us);
 }
 
-/* The oldest job in history will have had its time some day, whatever else happens. */
+/* The oldest job in history will have had its time some day, whatever else happens. (A durable
+ * store watches for that by itself.) */
 static void
 prune_when_old(struct engine *e)
 {
 	struct store *s = e->store;
-	const struct row *oldest = s->ops->next_done(s, s->ops->oldest_seq(s, 0, true));
+	const struct row *oldest;
 	int64_t in_us;
 
+	if (s->durable)
+		return;
+	oldest = s->ops->next_done(s, s->ops->oldest_seq(s, 0, true));
 	if (oldest == NULL || s->bounds.age_us == 0)
 		return;
 	in_us = oldest->run->finished_us + s->bounds.age_us - slot_loop_wall_us(e->loop);
@@ -103,7 +118,7 @@ engine_history_grew(struct engine *e)
 
 	if (b->jobs != 0 && n > b->jobs)
 		prune_later(e, n > b->jobs + b->jobs / 16 ? 0 : PRUNE_INTERVAL_US);
-	else if (b->output_bytes != 0)
+	else if (b->output_bytes != 0 || e->store->durable)
 		prune_later(e, PRUNE_INTERVAL_US);
 	else
 		prune_when_old(e);
@@ -121,6 +136,51 @@ on_removed(void *arg, const struct row *row)
 	struct engine *e = arg;
 
 	keys_remove(&e->keys, row);
+}
+
+static void
+on_degraded(void *arg, bool degraded)
+{
+	struct engine *e = arg;
+
+	if (degraded) {
+		slot_log(e->logger, SLOT_LOG_ERROR, "the disk is full: nothing new is accepted, "
+		    "what runs goes on");
+		return;
+	}
+	slot_log(e->logger, SLOT_LOG_INFO, "the disk has room again");
+	engine_unstuck(e);
+	if (e->nheld > 0)
+		slot_loop_call_soon(e->loop, &e->admit);
+	engine_touch(e);
+}
+
+void
+engine_unstuck(struct engine *e)
+{
+	if (e->store->stuck)
+		return;
+	run_take_waiting(e);
+	if (!e->starts_stuck)
+		return;
+	e->starts_stuck = false;
+	engine_resume_starts(e);
+}
+
+/* What isn't recorded may be neither told nor done: from here on there is only the end. */
+static void
+on_failed(void *arg, const char *what)
+{
+	struct engine *e = arg;
+
+	if (e->failed)
+		return;
+	e->failed = true;
+	e->launch_ready = false;
+	slot_executor_pause(e->executor);
+	slot_log(e->logger, SLOT_LOG_ERROR, "the journal failed: %s", what);
+	if (e->options.on_failed != NULL)
+		e->options.on_failed(e->options.arg, what);
 }
 
 static struct store_bounds
@@ -153,6 +213,7 @@ init_lists(struct engine *e)
 	TAILQ_INIT(&e->drains);
 	TAILQ_INIT(&e->signals);
 	LIST_INIT(&e->clocked);
+	LIST_INIT(&e->exits_waiting);
 	e->in_flight_tail = &e->in_flight;
 	e->turn_end.run = on_turn_end;
 	e->prune.fire = on_prune;
@@ -163,20 +224,93 @@ init_lists(struct engine *e)
 	submit_init(e);
 }
 
+static struct store *
+open_journal(const struct engine_options *options, const struct store_bounds *bounds,
+    const struct store_hooks *hooks)
+{
+	struct engine *e = hooks->arg;
+	struct journal_options j = {
+		.loop = options->loop,
+		.logger = options->logger,
+		.state_dir = options->state_dir,
+		.normal = options->durability == ENGINE_NORMAL,
+		.drop_env = !options->keep_env,
+		.bounds = *bounds,
+		.hooks = *hooks,
+		.boot_id = options->boot_id,
+	};
+	struct journal_error why;
+	struct store *s;
+
+	if (asprintf(&e->output_dir, "%s/output", options->state_dir) < 0) {
+		e->output_dir = NULL;
+		return NULL;
+	}
+	if (mkdir(e->output_dir, 0700) < 0 && errno != EEXIST)
+		return NULL;
+	j.output_dir = e->output_dir;
+	s = store_journal_open(&j, &why);
+	if (s == NULL) {
+		slot_log(options->logger, SLOT_LOG_ERROR, "%s", why.text);
+		errno = -why.error;
+	}
+	return s;
+}
+
+static struct store *
+open_store(const struct engine_options *options, const struct store_bounds *bounds,
+    const struct store_hooks *hooks)
+{
+	uint64_t instance;
+
+	if (options->durability != ENGINE_MEMORY)
+		return open_journal(options, bounds, hooks);
+	if (getrandom(&instance, sizeof instance, 0) != sizeof instance)
+		return NULL;
+	return store_memory_new(bounds, hooks, instance);
+}
+
 static bool
-make_store(struct engine *e)
+make_store(struct engine *e, engine_open_store open)
 {
 	struct store_bounds bounds = bounds_of(&e->limits);
 	struct store_hooks hooks = {
-		.output_free = on_output_free, .on_removed = on_removed, .arg = e,
+		.output_free = on_output_free,
+		.on_removed = on_removed,
+		.on_degraded = on_degraded,
+		.on_failed = on_failed,
+		.arg = e,
 	};
-	uint64_t instance;
 
-	if (getrandom(&instance, sizeof instance, 0) != sizeof instance)
+	e->store = open(&e->options, &bounds, &hooks);
+	if (e->store == NULL)
 		return false;
-	snprintf(e->instance, sizeof e->instance, "%016llx", (unsigned long long)instance);
-	e->store = store_memory_new(&bounds, &hooks, instance);
-	return e->store != NULL;
+	snprintf(e->instance, sizeof e->instance, "%016llx",
+	    (unsigned long long)e->store->instance);
+	return true;
+}
+
+/* What survives us of running jobs' output does so until the machine is rebooted, or the journal
+ * begun anew. (A manual loop reads no pipes.) */
+static bool
+make_captures(struct engine *e)
+{
+	char era[SPOOL_ERA_MAX];
+	struct spool *spool;
+	int error;
+
+	if (!e->store->durable || slot_loop_base(e->loop) == NULL) {
+		e->captures = capture_pool_new(e->loop, e->options.spool_dir);
+		return e->captures != NULL;
+	}
+	snprintf(era, sizeof era, "%.64s %.16s", e->options.boot_id, e->instance);
+	spool = spool_open(e->options.state_dir, era, &error);
+	if (spool == NULL) {
+		errno = -error;
+		return false;
+	}
+	e->captures = capture_pool_new_durable(e->loop, spool);
+	return e->captures != NULL;
 }
 
 static void
@@ -212,6 +346,12 @@ watch_clock(struct engine *e)
 struct engine *
 engine_new(const struct engine_options *options)
 {
+	return engine_new_on(options, open_store);
+}
+
+struct engine *
+engine_new_on(const struct engine_options *options, engine_open_store open)
+{
 	struct engine *e = calloc(1, sizeof *e);
 
 	if (e == NULL)
@@ -224,18 +364,20 @@ engine_new(const struct engine_options *options)
 	init_lists(e);
 	e->queues = queue_set_new(place_of);
 	if (e->queues != NULL)
+		shelf_init(e, SHELF_HOT, SHELF_BATCH);
+	if (e->queues != NULL)
 		e->executor = slot_executor_new(e->loop, 0, &queue_pending_ops, e->queues);
-	e->captures = capture_pool_new(e->loop, options->spool_dir);
-	if (e->queues == NULL || e->executor == NULL || e->captures == NULL || !make_store(e) ||
-	    queue_add(e->queues, "default") == NULL ||
-	    (e->default_env = environment_default(&e->store->envs, options->uid)) == NULL) {
+	if (e->queues == NULL || e->executor == NULL || !make_store(e, open) ||
+	    !make_captures(e) || queue_add(e->queues, "default") == NULL ||
+	    (e->default_env = environment_default(&e->store->envs, options->uid)) == NULL ||
+	    recover(e) < 0) {
 		slot_log(e->logger, SLOT_LOG_ERROR, "engine can't start: %s", strerror(errno));
 		engine_free(e);
 		return NULL;
 	}
 	watch_clock(e);
 	engine_apply_limits(e);
-	e->idle = true;
+	e->idle = engine_idle(e);
 	return e;
 }
 
@@ -280,6 +422,9 @@ engine_free(struct engine *e)
 		return;
 	e->options.on_idle = NULL;
 	e->shutdown_done = NULL;
+	e->shutting_down = true;
+	if (e->store != NULL && e->store->durable && e->captures != NULL)
+		capture_pool_leave(e->captures); /* our jobs go on */
 	while ((s = TAILQ_FIRST(&e->sessions)) != NULL) {
 		session_close(s, "engine ends");
 		slot_loop_call_cancel(e->loop, &s->reap);
@@ -287,6 +432,7 @@ engine_free(struct engine *e)
 	}
 	if (e->store != NULL)
 		batch_commit(e);
+	shelf_fini(e);
 	orphans_fini(e);
 	depend_fini(e);
 	free_jobs(e);
@@ -304,10 +450,13 @@ engine_free(struct engine *e)
 		env_unref(&e->store->envs, e->default_env);
 		e->store->ops->free(e->store);
 	}
+	recover_fini(e);
+	settings_fini(e);
 	keys_fini(&e->keys);
 	slot_executor_free(e->executor);
 	queue_set_free(e->queues);
 	capture_pool_free(e->captures);
+	free(e->output_dir);
 	free(e);
 }
 
@@ -320,6 +469,20 @@ on_launch_ready(void *arg, uint64_t instance)
 
 	slot_log(e->logger, SLOT_LOG_DEBUG, "launcher ready instance=%016llx",
 	    (unsigned long long)instance);
+	if (e->failed)
+		return;
+	if (e->store->durable)
+		recover_launcher_ready(e, instance);
+	e->store->launcher = instance;
+	e->launch_ready = true;
+	engine_resume_starts(e);
+	engine_touch(e);
+}
+
+static void
+on_launch_held(void *arg, const struct launch_held *held)
+{
+	recover_launcher_holds(arg, held);
 }
 
 static void
@@ -351,9 +514,12 @@ on_launch_lost(void *arg, const char *why)
 	slot_log(e->logger, SLOT_LOG_ERROR, "launcher lost why=\"%s\" running=%llu", why,
 	    (unsigned long long)e->nrunning);
 	e->launch = NULL;
+	e->launch_ready = false;
+	e->lost_launcher = e->store->launcher;
 	slot_executor_pause(e->executor); /* until there is another */
 	while ((job = idtab_next(&e->jobs, id + 1, &id)) != NULL)
-		run_on_lost(job);
+		if (!queue_shelf_is_mark(job))
+			run_on_lost(job);
 	if (gone != NULL)
 		gone->ops->free(gone);
 	methods_job_lost(e);
@@ -363,6 +529,7 @@ on_launch_lost(void *arg, const char *why)
 }
 
 const struct launch_handlers engine_launch_handlers = {
+	.on_held = on_launch_held,
 	.on_ready = on_launch_ready,
 	.on_exit = on_launch_exit,
 	.on_gone = on_launch_gone,
@@ -375,8 +542,20 @@ engine_set_launch(struct engine *e, struct launch *launch)
 {
 	e->launch = launch;
 	e->ceiling = ENGINE_UNLIMITED; /* a launcher begins without one */
-	slot_executor_resume(e->executor);
+	/* One that outlives us first tells what it runs of ours. */
+	e->launch_ready = !e->store->durable;
+	engine_resume_starts(e);
 	engine_apply_limits(e);
+}
+
+void
+engine_resume_starts(struct engine *e)
+{
+	if (e->launch == NULL || !e->launch_ready || e->failed || e->store->stuck ||
+	    slot_call_queued(&e->cancel_all) || e->shelf.emptied == &e->cancel_all ||
+	    (e->shutting_down && e->store->durable))
+		return;
+	slot_executor_resume(e->executor);
 }
 
 /* ---- limits ---- */
@@ -424,9 +603,15 @@ engine_configure_queue(struct engine *e, const char *name, uint32_t max_running)
 {
 	struct queue *q = queue_find(e->queues, name);
 
-	if (q == NULL && (q = queue_add(e->queues, name)) == NULL)
-		return -ENOMEM;
-	queue_set_limit(q, max_running == ENGINE_UNLIMITED ? QUEUE_UNLIMITED : max_running);
+	if (q == NULL) {
+		q = queue_add(e->queues, name);
+		if (q == NULL)
+			return -ENOMEM;
+		queue_set_paused(q, e->all_paused);
+	}
+	if (!settings_queue_is_limited(e, q)) /* else what was set at run time outranks this */
+		queue_set_limit(q,
+		    max_running == ENGINE_UNLIMITED ? QUEUE_UNLIMITED : max_running);
 	job_kick(e);
 	return 0;
 }

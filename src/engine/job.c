@@ -1,6 +1,8 @@
 /* The only mover of a job's state; see job.h. */
+#include "core/failpoint.h"
 #include "engine/context.h"
 #include "engine/depend.h"
+#include "engine/queue_shelf.h"
 #include "engine/run.h"
 #include "engine/session.h"
 #include "engine/spec.h"
@@ -8,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* ---- the future and the action of a job ---- */
@@ -48,6 +51,8 @@ on_future_destroy(struct slot_future *f)
 		idtab_remove(shells, job->row->id);
 	ties_free(job->engine, job->ties);
 	run_free(job->active);
+	if (job->engine->store->durable) /* from here on the journal is asked */
+		keys_remove(&job->engine->keys, job->row);
 	row_unpin(job->engine->store, job->row);
 	row_unref(job->engine->store, job->row);
 	free(job);
@@ -139,7 +144,7 @@ on_start(struct slot_action *a)
 
 	if (active == NULL)
 		abort();
-	run_begin(active);
+	run_begin(active, e->store->launcher);
 	queue_started(e->queues, &job->place, a->slots);
 	job->row->attempt++;
 	*run = (struct row_run){ .exit_code = -1 }; /* nothing of an attempt before */
@@ -157,6 +162,27 @@ on_start(struct slot_action *a)
 static const struct slot_action_ops job_action_ops = { .start = on_start };
 
 /* ---- making ---- */
+
+/* What a restart will have to know of its waiting, said before it is recorded. */
+static void
+note_waits(struct row *row, const struct slot_loop *loop, const struct job_new *in)
+{
+	const struct spec *s = row->spec;
+
+	row->cost = in->cost;
+	row->waits = s->nafter > 0 ? ROW_AFTER : ROW_PLAIN;
+	if (in->owner != NULL || (s->flags & SPEC_FDS) != 0)
+		row->waits |= ROW_TIED;
+	if (in->owner != NULL && in->session != NULL)
+		memcpy(row->session, in->session, sizeof row->session);
+	if (s->not_before_us > row->submitted_us + s->delay_ms * 1000) {
+		row->waits |= ROW_CLOCK;
+	} else if (s->delay_ms > 0) {
+		row->waits |= ROW_DUE;
+		row->due_boot_us = slot_loop_now_us(loop) + s->delay_ms * 1000;
+		row->due_wall_us = row->submitted_us + s->delay_ms * 1000;
+	}
+}
 
 static int
 tie(struct job *job, const struct job_new *in)
@@ -191,6 +217,7 @@ job_new(struct engine *e, const struct job_new *in)
 	row->uid = in->uid;
 	row->submitted_us = slot_loop_wall_us(e->loop);
 	row->queue = queue_name(in->queue);
+	note_waits(row, e->loop, in);
 	job->engine = e;
 	job->row = row;
 	job->cost = in->cost;
@@ -212,6 +239,7 @@ job_new(struct engine *e, const struct job_new *in)
 	count(e, job, ROW_PENDING, 1);
 	record(job, STORE_SUBMITTED);
 	batch_add(e, FACT_SUBMITTED, job, NULL);
+	failpoint(FAILPOINT_SUBMIT_RECORDED);
 	e->stats.submitted++;
 	engine_check_idle(e);
 	return job;
@@ -231,6 +259,44 @@ fail:
 		row->env = NULL;
 		row_unref(e->store, row);
 	}
+	free(job);
+	return NULL;
+}
+
+struct job *
+job_revive(struct engine *e, struct row *row, struct queue *queue)
+{
+	struct job *job = calloc(1, sizeof *job);
+	bool runs = row->phase == ROW_RUNNING;
+
+	if (job == NULL)
+		return NULL;
+	job->engine = e;
+	job->row = row;
+	job->cost = row->cost;
+	job->held = runs ? 0 : JOB_HELD_NEW;
+	slot_action_init(&job->action, e->executor, &job_action_ops, &job_future_ops,
+	    row->spec->slots, row->priority);
+	if ((runs && run_get(job) == NULL) ||
+	    queue_enter(e->queues, queue, row->uid, row->id, &job->place) < 0)
+		goto fail;
+	if (idtab_put(&e->jobs, row->id, job) < 0)
+		goto fail_queue;
+	row_ref(row);
+	row_pin(row);
+	job->live = true;
+	TAILQ_INSERT_TAIL(&e->by_phase[row->phase], job, entry);
+	count(e, job, job_phase(job), 1);
+	if (runs) {
+		queue_started(e->queues, &job->place, job->action.slots);
+		slot_executor_adopt(e->executor, &job->action);
+	}
+	return job;
+
+fail_queue:
+	queue_leave(e->queues, &job->place);
+fail:
+	run_free(job->active);
 	free(job);
 	return NULL;
 }
@@ -266,7 +332,9 @@ job_from_row(struct engine *e, struct row *row)
 struct job *
 job_find(const struct engine *e, uint64_t id)
 {
-	return idtab_get(&e->jobs, id);
+	void *entry = idtab_get(&e->jobs, id);
+
+	return queue_shelf_is_mark(entry) ? NULL : entry;
 }
 
 void
@@ -425,6 +493,7 @@ job_set(struct job *job, struct queue *queue, int priority, bool hold)
 	else
 		job_release_hold(job, JOB_HELD_HOLD);
 	record(job, STORE_SET);
+	batch_changed(e);
 	return 0;
 }
 
@@ -454,16 +523,36 @@ job_reason(const struct job *job)
 	return MSG_REASON_SLOTS;
 }
 
+bool
+job_fds_lost(const struct job *job)
+{
+	static const uint32_t flags[3] = { SPEC_FD_IN, SPEC_FD_OUT, SPEC_FD_ERR };
+
+	for (int i = 0; i < 3; i++)
+		if ((job->row->spec->flags & flags[i]) &&
+		    (job->ties == NULL || job->ties->fds[i] < 0))
+			return true;
+	return false;
+}
+
 void
 job_requeue(struct job *job, int64_t delay_us)
 {
 	struct engine *e = job->engine;
+	struct row *row = job->row;
 
 	job->held = JOB_HELD_RETRY;
 	slot_action_release(&job->action);
 	job_move(job, ROW_PENDING);
+	row->waits &= ROW_TIED; /* the rest is behind it */
+	if (delay_us > 0) {
+		row->waits |= ROW_DUE;
+		row->due_boot_us = slot_loop_now_us(e->loop) + delay_us;
+		row->due_wall_us = slot_loop_wall_us(e->loop) + delay_us;
+	}
 	record(job, STORE_REQUEUED);
 	batch_add(e, FACT_REQUEUED, job, NULL);
+	failpoint(FAILPOINT_REQUEUE_RECORDED);
 	if (delay_us > 0 &&
 	    job_hold_until(job, JOB_HELD_RETRY, slot_loop_now_us(e->loop) + delay_us) == 0)
 		return;
@@ -520,8 +609,10 @@ job_finish(struct job *job, enum msg_outcome outcome, enum msg_reason reason)
 	run->finished_us = slot_loop_wall_us(e->loop);
 	run->seq = ++e->store->last_seq;
 	job_move(job, ROW_DONE);
+	run_keep_output(job);
 	record(job, STORE_DONE);
 	batch_add(e, FACT_DONE, job, NULL);
+	failpoint(FAILPOINT_DONE_RECORDED);
 	count_end(e, run);
 	depend_ended(job);
 }
@@ -544,6 +635,7 @@ job_publish(struct job *job)
 	if (job->ties != NULL)
 		close_passed(e, job->ties);
 	run_over(job);
+	run_output_kept(job);
 	engine_history_grew(e);
 	job_drop_if_over(job);
 }
@@ -577,13 +669,14 @@ job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 	case ROW_RUNNING:
 		break;
 	}
-	if (active->exited && !run_will_retry(job))
+	if (run_exit_known(active) && !run_will_retry(job))
 		return false;
 	if (!active->cancelled) {
 		active->cancelled = true;
 		active->cancel_reason = reason;
+		active->cancel_grace_ms = grace_ms;
 	}
-	if (active->launched && !active->exited)
+	if (active->launched && !run_exit_known(active))
 		run_cancel(job, grace_ms);
 	return true;
 }

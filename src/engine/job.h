@@ -88,6 +88,7 @@ struct job_new {
 	struct queue *queue;
 	uint32_t uid;
 	struct job_ties_list *owner; /* jobs of the session or map it is bound to; NULL: detached */
+	const uint8_t *session;   /* ROW_SESSION_LEN bytes: that session, for after a restart */
 	int fds[3];               /* taken on success; -1: none */
 	uint32_t cost;
 };
@@ -96,10 +97,18 @@ struct job_new {
  * job_release_hold(job, JOB_HELD_NEW). NULL: out of memory. Borrowed: the engine owns it. */
 struct job *job_new(struct engine *e, const struct job_new *in);
 
+/*
+ * The live job of a row that the store gave back, pending or running, in the engine's tables. The
+ * engine owns it as one of job_new, but nothing is recorded: a pending one is held as new until
+ * job_release_hold(job, JOB_HELD_NEW), a running one has its slots and awaits run_adopt or
+ * run_absent. NULL: out of memory.
+ */
+struct job *job_revive(struct engine *e, struct row *row, struct queue *queue);
+
 /* Starts whatever may start now. */
 void job_kick(struct engine *e);
 
-/* The live job, or NULL (unknown, or done and gone). */
+/* The live job, or NULL (unknown, shelved, or done and gone). */
 struct job *job_find(const struct engine *e, uint64_t id);
 
 /* The job as a future, a reference being the caller's: the live one, or a shell around a done
@@ -134,6 +143,9 @@ int job_hold_until(struct job *job, enum job_held bit, int64_t due_us);
 int job_hold_until_wall(struct job *job, int64_t wall_us);
 /* The wall clock jumped: timers that stand for wall-clock times are set anew. */
 void job_clock_changed(struct engine *e);
+
+/* Descriptors were passed to it, and an engine since then didn't survive. */
+bool job_fds_lost(const struct job *job);
 
 /* running -> pending, for another attempt after delay_us. */
 void job_requeue(struct job *job, int64_t delay_us);

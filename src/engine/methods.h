@@ -7,11 +7,12 @@
 
 extern const struct request_method methods_admin[];   /* hello, limits, stats, drain, discover … */
 extern const struct request_method methods_futures[]; /* futures.*, job.result */
-extern const struct request_method methods_job[];     /* job.get, list, cancel, signal, set … */
+extern const struct request_method methods_job[];     /* job.get, list, signal, set, retry */
 extern const struct request_method methods_map[];     /* map.* */
 extern const struct request_method methods_output[];  /* output.*, stdin.write, subscriptions */
 extern const struct request_method methods_queue[];   /* queue.* */
 extern const struct request_method methods_submit[];  /* job.submit, job.submit_batch */
+extern const struct request_method methods_sweep[];   /* job.cancel, job.forget */
 
 /* A job was launched: signals that waited for that go out. The launcher answered one. */
 void methods_job_launched(struct engine *e);

@@ -1,5 +1,6 @@
 /* hello, limits.*, drain, stats.get, metrics.get, admin.reload, rpc.discover. */
 #include "engine/methods.h"
+#include "engine/settings.h"
 #include "engine/submit.h"
 #include "engine/view.h"
 
@@ -29,6 +30,7 @@ fill_limits(const struct engine *e, struct msg_limits *out)
 static const char *const features[] = {
 	"after", "bound", "completions", "delay", "events", "fds", "follow", "keys", "map",
 	"queues", "retries", "stdin", "tty", "with_output",
+	"durable", /* the last: not where the store is memory */
 };
 
 static void
@@ -42,7 +44,7 @@ on_hello(struct request *req)
 		.server = e->options.version,
 		.instance = e->instance,
 		.uid = s->uid,
-		.features = { features, sizeof features / sizeof *features },
+		.features = { features, sizeof features / sizeof *features - !e->store->durable },
 		.seq = (int64_t)e->published_seq,
 	};
 	bool speaks = p->protocol.n == 0;
@@ -78,23 +80,25 @@ on_limits_set(struct request *req)
 	struct engine *e = req->engine;
 	const struct engine_limits *configured = &e->options.limits;
 
+	if (request_refused_degraded(req))
+		return;
 	if (p->reset) {
-		memset(e->limit_set, 0, sizeof e->limit_set);
+		settings_reset_limits(e);
 		e->limits.max_running = configured->max_running;
 		e->limits.max_pending = configured->max_pending;
 		e->limits.max_pending_bytes = configured->max_pending_bytes;
 	}
 	if (p->max_running != MSG_NULL) {
 		e->limits.max_running = (uint32_t)p->max_running;
-		e->limit_set[LIMIT_RUNNING] = true;
+		settings_keep_limit(e, LIMIT_RUNNING);
 	}
 	if (p->max_pending != MSG_NULL) {
 		e->limits.max_pending = (uint64_t)p->max_pending;
-		e->limit_set[LIMIT_PENDING] = true;
+		settings_keep_limit(e, LIMIT_PENDING);
 	}
 	if (p->max_pending_bytes != MSG_NULL) {
 		e->limits.max_pending_bytes = p->max_pending_bytes;
-		e->limit_set[LIMIT_PENDING_BYTES] = true;
+		settings_keep_limit(e, LIMIT_PENDING_BYTES);
 	}
 	engine_apply_limits(e);
 	reply_limits(req);

@@ -2,6 +2,7 @@
  * futures.as_completed, futures.wait, futures.gather and job.result: core's combinators over the
  * futures of jobs.
  */
+#include "engine/load.h"
 #include "engine/methods.h"
 #include "engine/view.h"
 
@@ -15,7 +16,7 @@ struct jobs {
 	size_t n;
 };
 
-static const struct row *
+static struct row *
 row_of(const struct slot_future *f)
 {
 	return job_of_future(f)->row;
@@ -45,15 +46,15 @@ check_reply(struct request *req, const struct jobs *jobs)
 	return -1;
 }
 
-/* In the order given. -1: the request was answered. */
+/* In the order given. -1: the request was answered, or is suspended. */
 static int
 jobs_get(struct request *req, const struct msg_int_list *ids, struct jobs *jobs)
 {
 	struct engine *e = req->engine;
-	const struct session *s = req->session;
 
 	*jobs = (struct jobs){ 0 };
-	if (!request_watch(req, ids->n))
+	if (!load_jobs(req, ids->v, ids->n) || !request_rows(req, ids) ||
+	    !request_watch(req, ids->n))
 		return -1;
 	jobs->v = calloc(ids->n, sizeof(struct slot_future *));
 	if (jobs->v == NULL) {
@@ -62,14 +63,8 @@ jobs_get(struct request *req, const struct msg_int_list *ids, struct jobs *jobs)
 	}
 	for (size_t i = 0; i < ids->n; i++) {
 		struct row *row = e->store->ops->find(e->store, (uint64_t)ids->v[i]);
-		struct job *job;
+		struct job *job = request_job(e, row);
 
-		if (row == NULL || !view_visible(e, row, s->uid, s->admin)) {
-			jobs_free(jobs);
-			request_no_such_job(req, (uint64_t)ids->v[i]);
-			return -1;
-		}
-		job = job_from_row(e, row);
 		if (job == NULL) {
 			jobs_free(jobs);
 			request_error(req, RPC_INTERNAL_ERROR, "out of memory");
@@ -115,6 +110,7 @@ struct as_completed {
 	struct slot_timer timer;
 	bool timed_out;
 	struct jobs jobs;
+	struct slot_future *next; /* counted: to be sent; NULL: none was taken yet */
 	int64_t *sent;            /* ids, in finish order */
 	size_t nsent;
 };
@@ -124,6 +120,8 @@ as_completed_free(struct as_completed *st)
 {
 	slot_loop_timer_clear(st->req->engine->loop, &st->timer);
 	slot_as_completed_free(st->ac);
+	if (st->next != NULL)
+		slot_future_unref(st->next);
 	jobs_free(&st->jobs);
 	free(st->sent);
 	free(st);
@@ -205,25 +203,38 @@ as_completed_timeout(struct request *req)
 	request_error_end(req, &w);
 }
 
+/* False: the request isn't ours any more, or not now. */
+static bool
+as_completed_send(struct request *req, struct as_completed *st)
+{
+	int64_t with_output = req->call.u.futures_as_completed.with_output;
+	struct row *row = row_of(st->next);
+
+	if (!request_load_output(req, row, with_output))
+		return false;
+	if (request_send_completion(req, row, with_output) < 0) {
+		session_doom(req->session);
+		return false;
+	}
+	st->sent[st->nsent++] = (int64_t)row->id;
+	slot_future_unref(st->next);
+	st->next = NULL;
+	return true;
+}
+
 static void
 as_completed_pump(struct request *req)
 {
 	struct as_completed *st = req->state;
 	struct msg_as_completed_result result;
-	struct slot_future *f;
 
-	while (request_can_send(req) && (f = slot_as_completed_next(st->ac)) != NULL) {
-		int rc = request_send_completion(req, row_of(f),
-		    req->call.u.futures_as_completed.with_output);
-
-		st->sent[st->nsent++] = (int64_t)row_of(f)->id;
-		slot_future_unref(f);
-		if (rc < 0) {
-			session_doom(req->session);
+	while (request_can_send(req)) {
+		if (st->next == NULL && (st->next = slot_as_completed_next(st->ac)) == NULL)
+			break;
+		if (!as_completed_send(req, st))
 			return;
-		}
 	}
-	if (slot_as_completed_status(st->ac) == 0) {
+	if (st->next == NULL && slot_as_completed_status(st->ac) == 0) {
 		result.done = (int64_t)st->nsent;
 		as_completed_free(st);
 		request_reply(req, &result);
@@ -298,6 +309,7 @@ struct waiter {
 
 static void on_decided(struct slot_future *f, void *arg);
 static void answer(struct request *req);
+static bool load_answer(struct request *req, struct waiter *st);
 
 static void
 waiter_free(struct waiter *st)
@@ -326,7 +338,11 @@ waiter_pump(struct request *req)
 {
 	struct waiter *st = req->state;
 
-	if (slot_future_done(st->future) && request_can_send(req))
+	if (!slot_future_done(st->future))
+		return;
+	if (!request_can_send(req))
+		request_defer(req);
+	else if (load_answer(req, st))
 		answer(req);
 }
 
@@ -339,7 +355,10 @@ waiter_start(struct request *req, struct waiter *st)
 {
 	req->state = st;
 	if (st->future != NULL && slot_future_done(st->future) && request_can_send(req)) {
-		answer(req);
+		if (load_answer(req, st))
+			answer(req);
+		else
+			waiter_free(st); /* it begins again */
 		return;
 	}
 	if (st->future == NULL || !request_may_wait(req)) {
@@ -395,15 +414,62 @@ completions(struct view *v, struct slot_future *const *futures, size_t n, int64_
 	return c;
 }
 
+/* The output that the answer shows. False as in load.h. */
+static bool
+load_shown(struct request *req, struct slot_future *const *futures, size_t n, int64_t with_output)
+{
+	struct row **rows;
+	bool rc;
+
+	if (with_output <= 0 || n == 0 || !req->engine->store->durable)
+		return true;
+	rows = calloc(n, sizeof(struct row *));
+	if (rows == NULL)
+		return true; /* then it is shown without */
+	for (size_t i = 0; i < n; i++)
+		rows[i] = row_of(futures[i]);
+	rc = load_outputs(req, rows, n, with_output, VIEW_BUDGET);
+	free(rows);
+	return rc;
+}
+
+static bool
+load_answer(struct request *req, struct waiter *st)
+{
+	void *value = NULL, *detail = NULL;
+	int code = slot_future_result(st->future, &value);
+
+	if (req->call.method->id == M_FUTURES_GATHER) {
+		int64_t with_output = req->call.u.futures_gather.with_output;
+		const struct slot_gather_result *all = value;
+		const struct slot_gather_failure *failure;
+
+		if (code == 0)
+			return load_shown(req, all->futures, all->n, with_output);
+		slot_future_exception(st->future, NULL, &detail);
+		failure = detail;
+		return load_shown(req, &failure->future, 1, with_output);
+	}
+	if (code == 0) {
+		const struct slot_wait_result *r = value;
+
+		if (r->ndone > 0)
+			qsort(r->done, r->ndone, sizeof *r->done, by_seq);
+		return load_shown(req, r->done, r->ndone,
+		    req->call.method->id == M_FUTURES_WAIT ?
+		    req->call.u.futures_wait.with_output : req->call.u.job_result.with_output);
+	}
+	return true;
+}
+
 static void
 answer_wait(struct request *req, const struct slot_wait_result *r)
 {
-	struct view v = { 0 };
+	struct view v = { .req = req };
 	struct msg_wait_result result;
 	struct msg_completion *done;
 	int64_t *pending = arena_calloc(&v.arena, r->npending + 1, sizeof *pending);
 
-	qsort(r->done, r->ndone, sizeof *r->done, by_seq);
 	done = completions(&v, r->done, r->ndone, req->call.u.futures_wait.with_output);
 	if (done == NULL || pending == NULL) {
 		out_of_memory(req);
@@ -420,7 +486,7 @@ answer_wait(struct request *req, const struct slot_wait_result *r)
 static void
 answer_gather(struct request *req, const struct slot_gather_result *r)
 {
-	struct view v = { 0 };
+	struct view v = { .req = req };
 	struct msg_gather_result result;
 	struct msg_completion *c = completions(&v, r->futures, r->n,
 	    req->call.u.futures_gather.with_output);
@@ -437,7 +503,7 @@ answer_gather(struct request *req, const struct slot_gather_result *r)
 static void
 answer_gather_failure(struct request *req, int code, const struct slot_gather_failure *failure)
 {
-	struct view v = { 0 };
+	struct view v = { .req = req };
 	struct msg_completion c;
 	size_t budget = VIEW_BUDGET;
 	struct jsonw w;
@@ -458,7 +524,7 @@ answer_gather_failure(struct request *req, int code, const struct slot_gather_fa
 static void
 answer_job(struct request *req, const struct row *row)
 {
-	struct view v = { 0 };
+	struct view v = { .req = req };
 	struct msg_job job;
 	size_t budget = VIEW_BUDGET / 2;
 
@@ -519,10 +585,10 @@ on_decided(struct slot_future *f, void *arg)
 	struct request *req = arg;
 
 	(void)f;
-	if (request_can_send(req))
-		answer(req);
-	else
+	if (!request_can_send(req))
 		request_defer(req);
+	else if (load_answer(req, req->state))
+		answer(req);
 }
 
 static enum slot_return_when
@@ -571,21 +637,24 @@ on_result(struct request *req)
 {
 	const struct msg_job_result *p = &req->call.u.job_result;
 	struct msg_int_list one = { &p->job, 1 };
-	struct waiter *st = waiter_new(req, &one);
-	const struct row *row;
+	struct row *row = request_row(req, p->job);
+	struct waiter *st;
 
-	if (st == NULL)
+	if (row == NULL)
 		return;
-	row = row_of(st->jobs.v[0]);
-	if (row->phase == ROW_DONE || p->wait_ms == 0) {
-		if (row->phase == ROW_DONE)
+	if (row->phase == ROW_DONE) {
+		if (request_load_output(req, row, p->with_output))
 			answer_job(req, row);
-		else
-			request_error(req, RPC_INVALID_STATE, "job %lld is %s: it has no result yet",
-			    (long long)row->id, msg_phase_name((enum msg_phase)row->phase));
-		waiter_free(st);
 		return;
 	}
+	if (p->wait_ms == 0) {
+		request_error(req, RPC_INVALID_STATE, "job %lld is %s: it has no result yet",
+		    (long long)row->id, msg_phase_name((enum msg_phase)row->phase));
+		return;
+	}
+	st = waiter_new(req, &one);
+	if (st == NULL)
+		return;
 	st->future = slot_wait(req->engine->loop, st->jobs.v, 1, SLOT_ALL_COMPLETED, p->wait_ms,
 	    NULL);
 	waiter_start(req, st);

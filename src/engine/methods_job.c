@@ -1,4 +1,5 @@
-/* job.get, list, cancel, signal, set, retry, forget. */
+/* job.get, list, signal, set, retry. */
+#include "engine/load.h"
 #include "engine/methods.h"
 #include "engine/run.h"
 #include "engine/submit.h"
@@ -8,18 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_SCAN_MAX 20000               /* rows looked at for one page */
 #define LIST_PAGE_BYTES ((size_t)512 * 1024)
+#define LIST_READ_BYTES ((size_t)4 * 1024 * 1024) /* of specs, to make a page of */
 #define LIST_ARGV_MAX 256
-
-static bool
-rows_exist(struct request *req, const struct msg_int_list *ids)
-{
-	for (size_t i = 0; i < ids->n; i++)
-		if (request_row(req, ids->v[i]) == NULL)
-			return false;
-	return true;
-}
 
 static void
 reply_job(struct request *req, const struct row *row)
@@ -62,14 +54,6 @@ listed(const struct request *req, const struct row *row)
 	return view_filter(&f, row);
 }
 
-static struct row *
-list_step(struct store *s, enum msg_order order, uint64_t at)
-{
-	if (order == MSG_ORDER_ASC)
-		return s->ops->next(s, at);
-	return at > 0 ? s->ops->prev(s, at) : NULL;
-}
-
 static size_t
 size_of(const struct msg_job *job)
 {
@@ -81,39 +65,66 @@ size_of(const struct msg_job *job)
 	return n;
 }
 
+static struct store_read
+page_wanted(const struct request *req)
+{
+	const struct msg_job_list *p = &req->call.u.job_list;
+	const struct session *s = req->session;
+	struct store_read r = {
+		.kind = STORE_READ_PAGE,
+		.filter = {
+			.by_uid = !s->admin || p->uid != MSG_NULL,
+			.uid = s->admin && p->uid != MSG_NULL ? (uint32_t)p->uid : s->uid,
+			.phase = p->phase,
+			.ok = p->ok,
+			.queue = p->queue,
+			.name = p->name,
+			.since_us = p->since_us != MSG_NULL ? p->since_us : 0,
+		},
+		.from = p->order == MSG_ORDER_ASC ? 1 : req->engine->store->next_id,
+		.backward = p->order != MSG_ORDER_ASC,
+		.limit = (size_t)p->limit,
+		.limit_bytes = LIST_READ_BYTES,
+	};
+
+	if (p->cursor != MSG_NULL && p->cursor > 0)
+		r.from = (uint64_t)p->cursor;
+	return r;
+}
+
 static void
 on_list(struct request *req)
 {
 	const struct msg_job_list *p = &req->call.u.job_list;
-	struct store *s = req->engine->store;
+	struct store_read wanted = page_wanted(req);
+	const struct store_read *page;
 	struct view v = { 0 };
-	struct msg_job *jobs = arena_calloc(&v.arena, (size_t)p->limit + 1, sizeof *jobs);
+	struct msg_job *jobs;
 	struct msg_list_result result = { .next = MSG_NULL };
-	uint64_t at = p->order == MSG_ORDER_ASC ? 1 : s->next_id;
-	size_t n = 0, bytes = 0, scanned = 0;
-	struct row *row;
+	size_t n = 0, bytes = 0;
 
 	if (p->queue != NULL && queue_find(req->engine->queues, p->queue) == NULL) {
-		view_free(&v);
 		request_bad_param(req, "queue", "there is no queue \"%s\"", p->queue);
 		return;
 	}
-	if (p->cursor != MSG_NULL && p->cursor > 0)
-		at = (uint64_t)p->cursor;
-	for (; jobs != NULL && (row = list_step(s, p->order, at)) != NULL;
-	    at = p->order == MSG_ORDER_ASC ? row->id + 1 : row->id - 1) {
-		if (n == (size_t)p->limit || bytes > LIST_PAGE_BYTES ||
-		    scanned++ == LIST_SCAN_MAX) {
+	if (!load_page(req, &wanted, &page))
+		return;
+	if (page->next != 0)
+		result.next = (int64_t)page->next;
+	jobs = arena_calloc(&v.arena, page->nrows + 1, sizeof *jobs);
+	for (size_t i = 0; jobs != NULL && i < page->nrows; i++) {
+		const struct row *row = page->rows[i];
+
+		if (bytes > LIST_PAGE_BYTES) {
 			result.next = (int64_t)row->id;
 			break;
 		}
-		if (!listed(req, row))
-			continue;
-		if (view_job(&v, req->engine, row, LIST_ARGV_MAX, &jobs[n]) < 0) {
+		if (row->gone || !listed(req, row))
+			continue; /* it moved on meanwhile */
+		if (view_job(&v, req->engine, row, LIST_ARGV_MAX, &jobs[n]) < 0)
 			jobs = NULL;
-			break;
-		}
-		bytes += size_of(&jobs[n++]);
+		else
+			bytes += size_of(&jobs[n++]);
 	}
 	if (jobs == NULL) {
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
@@ -122,131 +133,6 @@ on_list(struct request *req)
 		request_reply(req, &result);
 	}
 	view_free(&v);
-}
-
-/* ---- cancel ---- */
-
-struct cancel_wait {
-	struct gone_wait wait; /* first */
-	struct cancel *cancel;
-	struct job *job;       /* counted */
-	size_t index;
-	bool waiting;
-};
-
-struct cancel {
-	struct request *req;
-	struct msg_cancel_item *items;
-	struct cancel_wait *waits;
-	size_t n, nwaiting;
-};
-
-static void
-cancel_free(struct cancel *c)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		if (c->waits[i].waiting)
-			LIST_REMOVE(&c->waits[i].wait, entry);
-		job_unref(c->waits[i].job);
-	}
-	free(c->items);
-	free(c->waits);
-	free(c);
-}
-
-static void
-cancel_drop(struct request *req, bool cancelled)
-{
-	(void)cancelled;
-	cancel_free(req->state);
-}
-
-static const struct request_ops cancel_ops = { .drop = cancel_drop };
-
-static void
-cancel_answer(struct cancel *c)
-{
-	struct request *req = c->req;
-	struct msg_cancel_result result = { .results = { c->items, c->n } };
-
-	req->ops = NULL;
-	request_reply(req, &result);
-	cancel_free(c);
-}
-
-static void
-on_gone(struct gone_wait *wait, bool best_effort)
-{
-	struct cancel_wait *w = (struct cancel_wait *)wait;
-	struct cancel *c = w->cancel;
-
-	w->waiting = false;
-	c->items[w->index].best_effort = best_effort;
-	if (--c->nwaiting == 0)
-		cancel_answer(c);
-}
-
-static struct cancel *
-cancel_new(struct request *req, size_t n)
-{
-	struct cancel *c = calloc(1, sizeof *c);
-
-	if (c == NULL)
-		return NULL;
-	c->req = req;
-	c->items = calloc(n, sizeof *c->items);
-	c->waits = calloc(n, sizeof *c->waits);
-	if (c->items == NULL || c->waits == NULL) {
-		cancel_free(c);
-		return NULL;
-	}
-	c->n = n;
-	return c;
-}
-
-static void
-cancel_one(struct cancel *c, size_t i, uint64_t id, const struct msg_job_cancel *p)
-{
-	struct job *job = job_find(c->req->engine, id);
-	struct cancel_wait *w = &c->waits[i];
-
-	c->items[i].job = (int64_t)id;
-	if (job == NULL)
-		return; /* done, and gone */
-	w->job = job_ref(job);
-	c->items[i].best_effort = job_phase(job) == ROW_RUNNING;
-	c->items[i].accepted = job_cancel(job, p->grace_ms == MSG_NULL ? -1 : p->grace_ms,
-	    MSG_REASON_CLIENT);
-	if (!p->wait || (job_phase(job) == ROW_DONE && !run_has_processes(job)))
-		return;
-	w->cancel = c;
-	w->index = i;
-	w->wait.cb = on_gone;
-	w->waiting = true;
-	LIST_INSERT_HEAD(&job->active->gone_waits, &w->wait, entry);
-	c->nwaiting++;
-}
-
-static void
-on_cancel(struct request *req)
-{
-	const struct msg_job_cancel *p = &req->call.u.job_cancel;
-	struct cancel *c;
-
-	if (!rows_exist(req, &p->jobs) || !request_watch(req, p->jobs.n) ||
-	    (p->wait && !request_may_wait(req)))
-		return;
-	c = cancel_new(req, p->jobs.n);
-	if (c == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
-		return;
-	}
-	for (size_t i = 0; i < p->jobs.n; i++)
-		cancel_one(c, i, (uint64_t)p->jobs.v[i], p);
-	if (c->nwaiting == 0)
-		cancel_answer(c);
-	else
-		request_wait(req, &cancel_ops, c);
 }
 
 /* ---- signal ---- */
@@ -376,7 +262,7 @@ on_signal(struct request *req)
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
 	}
-	w->job = job_ref(job_find(req->engine, row->id));
+	w->job = job_ref(job_find(req->engine, row->id)); /* what runs is live */
 	request_park(req, &signal_ops, w);
 	request_enlist(req, &req->engine->signals);
 	signal_send(req);
@@ -389,11 +275,11 @@ on_set(struct request *req)
 {
 	const struct msg_job_set *p = &req->call.u.job_set;
 	struct engine *e = req->engine;
-	const struct row *row = request_row(req, p->job); /* NULL: the request is gone */
+	struct row *row = request_row(req, p->job);
 	struct queue *q;
 	struct job *job;
 
-	if (row == NULL)
+	if (row == NULL || request_refused_degraded(req))
 		return;
 	if (row->phase != ROW_PENDING) {
 		request_error(req, RPC_INVALID_STATE, "job %llu is %s: only a pending job can be "
@@ -401,7 +287,11 @@ on_set(struct request *req)
 		    msg_phase_name((enum msg_phase)row->phase));
 		return;
 	}
-	job = job_find(e, row->id);
+	job = request_live(e, row);
+	if (job == NULL) {
+		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		return;
+	}
 	q = p->queue != NULL ? queue_find(e->queues, p->queue) : queue_of(&job->place);
 	if (q == NULL) {
 		request_bad_param(req, "queue", "there is no queue \"%s\"", p->queue);
@@ -438,6 +328,8 @@ on_retry(struct request *req)
 		return;
 	}
 	switch (submit_again(req, row, &result.job, &why)) {
+	case SUBMIT_SUSPENDED: /* it reads nothing */
+		break;
 	case SUBMIT_DONE:
 		request_reply(req, &result);
 		break;
@@ -450,39 +342,7 @@ on_retry(struct request *req)
 	}
 }
 
-static void
-on_forget(struct request *req)
-{
-	const struct msg_int_list *ids = &req->call.u.job_forget.jobs;
-	struct engine *e = req->engine;
-	struct msg_forget_result result = { 0 };
-
-	if (!rows_exist(req, ids))
-		return;
-	for (size_t i = 0; i < ids->n; i++) {
-		const struct row *row = e->store->ops->find(e->store, (uint64_t)ids->v[i]);
-
-		if (row->phase != ROW_DONE) {
-			request_error(req, RPC_INVALID_STATE, "job %llu is %s: only a done job can "
-			    "be forgotten", (unsigned long long)row->id,
-			    msg_phase_name((enum msg_phase)row->phase));
-			return;
-		}
-	}
-	for (size_t i = 0; i < ids->n; i++) {
-		struct row *row = e->store->ops->find(e->store, (uint64_t)ids->v[i]);
-
-		if (row == NULL)
-			continue; /* given twice */
-		e->store->ops->forget(e->store, row);
-		result.forgotten++;
-	}
-	request_reply(req, &result);
-}
-
 const struct request_method methods_job[] = {
-	{ M_JOB_CANCEL, on_cancel },
-	{ M_JOB_FORGET, on_forget },
 	{ M_JOB_GET, on_get },
 	{ M_JOB_LIST, on_list },
 	{ M_JOB_RETRY, on_retry },

@@ -167,6 +167,8 @@ map_pump(struct request *req)
 	struct map_item *it;
 
 	while ((it = TAILQ_FIRST(&m->ready)) != NULL && request_can_send(req)) {
+		if (!request_load_output(req, it->job->row, req->call.u.map_open.with_output))
+			return;
 		if (request_send_completion(req, it->job->row,
 		    req->call.u.map_open.with_output) < 0) {
 			session_doom(req->session);
@@ -276,7 +278,7 @@ follow(struct request *req, struct map *m, struct map_item *it, int64_t id)
 {
 	struct engine *e = req->engine;
 
-	it->job = job_from_row(e, e->store->ops->find(e->store, (uint64_t)id));
+	it->job = request_job(e, e->store->ops->find(e->store, (uint64_t)id));
 	if (it->job == NULL || slot_future_add_done_callback(&it->job->action.future, on_job_done,
 	    it) < 0) {
 		job_unref(it->job);
@@ -291,6 +293,7 @@ static void
 push_jobs(struct request *req, struct map *m)
 {
 	const struct msg_spec_list *specs = &req->call.u.map_push.jobs;
+	size_t n = specs->n;
 	struct rpc_failure why = { 0 };
 	int64_t ids[MSG_BATCH_MAX];
 	struct submit sub = { .req = req, .specs = specs->v, .n = specs->n, .stream = &m->jobs,
@@ -303,6 +306,9 @@ push_jobs(struct request *req, struct map *m)
 		return;
 	}
 	switch (submit_all(&sub, &why)) {
+	case SUBMIT_SUSPENDED: /* (or answered: the specs are gone) */
+		items_discard(items, n);
+		return;
 	case SUBMIT_REFUSED:
 		items_discard(items, specs->n);
 		request_fail(req, &why);

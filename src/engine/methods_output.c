@@ -1,5 +1,6 @@
 /* output.read, output.follow, stdin.write, and the subscriptions of hub.c. */
 #include "engine/hub.h"
+#include "engine/load.h"
 #include "engine/methods.h"
 #include "engine/run.h"
 #include "engine/run_stdin.h"
@@ -21,6 +22,25 @@ output_is_final(const struct row *row, int stream)
 	    (row->output == NULL || capture_closed(row->output, stream));
 }
 
+/* From history. */
+static void
+read_kept(struct request *req, struct row *row)
+{
+	const struct msg_output_read *p = &req->call.u.output_read;
+	const struct row_run *run = row->run;
+	int64_t start = run->out_start[p->fd - 1], end = start + run->out_bytes[p->fd - 1];
+	struct msg_output_read_result result = { .data = { "", 0 }, .off = p->off };
+
+	result.dropped_before = start;
+	if (p->off < end) {
+		if (!load_output_at(req, row, (int)p->fd, p->off, (size_t)p->max))
+			return;
+		load_kept(req, row, (int)p->fd, &result.data, &result.off);
+	}
+	result.eof = result.off + (int64_t)result.data.len >= end;
+	request_reply(req, &result);
+}
+
 static void
 on_output_read(struct request *req)
 {
@@ -33,6 +53,10 @@ on_output_read(struct request *req)
 
 	if (row == NULL)
 		return;
+	if (load_needs_output(req, row, (int)p->fd)) {
+		read_kept(req, row);
+		return;
+	}
 	result.off = p->off;
 	buf = malloc((size_t)p->max + 1);
 	if (buf == NULL) {
@@ -91,55 +115,91 @@ follow_drop(struct request *req, bool cancelled)
 	follow_free(req->state);
 }
 
-/* Another attempt has output of its own, from 0. */
+/* Another attempt has output of its own, from 0. What was begun with a capture is read to its end
+ * there, though the row may have given it to history meanwhile. */
 static void
 follow_attempt(struct follow *f)
 {
 	struct capture *c = f->row->output;
 
-	if (c == f->capture)
+	if (c == f->capture || c == NULL)
 		return;
 	if (f->capture != NULL) {
 		capture_unref(f->capture);
-		if (c != NULL)
-			f->off[0] = f->off[1] = 0;
+		f->off[0] = f->off[1] = 0;
 	}
-	f->capture = c != NULL ? capture_ref(c) : NULL;
-	if (c != NULL)
-		capture_want_data(c, true);
+	f->capture = capture_ref(c);
+	capture_want_data(c, true);
 }
 
-/* Sends what one stream has; true: more could be sent. */
-static bool
+enum follow_step { FOLLOW_QUIET, FOLLOW_SENT, FOLLOW_SUSPENDED };
+
+static void
+follow_send(struct follow *f, int i, int64_t at, struct msg_bytes data)
+{
+	struct msg_output_item item = { .fd = i + 1, .off = at, .data = data };
+	struct jsonw w;
+
+	request_item_begin(f->req, &w);
+	msg_item_members(&w, M_OUTPUT_FOLLOW, &item);
+	request_item_end(f->req, &w, (int64_t)data.len);
+	f->off[i] = at + (int64_t)data.len;
+}
+
+static int64_t
+kept_end(const struct row *row, int i)
+{
+	return row->run->out_start[i] + row->run->out_bytes[i];
+}
+
+/* From history. */
+static enum follow_step
+follow_kept(struct follow *f, int i, size_t max)
+{
+	struct msg_bytes data = { "", 0 };
+	int64_t at = f->off[i];
+
+	if (at >= kept_end(f->row, i))
+		return FOLLOW_QUIET;
+	if (!load_output_at(f->req, f->row, i + 1, at, max))
+		return FOLLOW_SUSPENDED;
+	if (!load_kept(f->req, f->row, i + 1, &data, &at) || data.len == 0) {
+		f->off[i] = kept_end(f->row, i); /* less was kept than the row says */
+		return FOLLOW_QUIET;
+	}
+	if (data.len > max) /* (loaded before the window shrank) */
+		data.len = max;
+	follow_send(f, i, at, data);
+	load_forget_outputs(f->req);
+	return FOLLOW_SENT;
+}
+
+/* Sends what one stream has. */
+static enum follow_step
 follow_stream(struct follow *f, int i)
 {
 	struct request *req = f->req;
 	char buf[FOLLOW_CHUNK];
 	size_t max = sizeof buf;
 	int64_t at = f->off[i];
-	struct msg_output_item item;
-	struct jsonw w;
 	ssize_t n;
 
-	if (!f->wanted[i] || f->capture == NULL || !request_can_send(req))
-		return false;
+	if (!f->wanted[i] || !request_can_send(req))
+		return FOLLOW_QUIET;
 	if (req->window > 0 && (int64_t)max > req->window)
 		max = (size_t)req->window;
+	if (f->capture == NULL)
+		return load_needs_output(req, f->row, i + 1) ? follow_kept(f, i, max) :
+		    FOLLOW_QUIET;
 	n = capture_read(f->capture, i + 1, &at, buf, max);
 	if (n < 0)
 		f->error = (int)-n;
 	if (n <= 0) {
 		f->off[i] = at;
-		return false;
+		return FOLLOW_QUIET;
 	}
-	item.fd = i + 1;
-	item.off = at;
-	item.data = (struct msg_bytes){ buf, (size_t)n };
-	request_item_begin(req, &w);
-	msg_item_members(&w, M_OUTPUT_FOLLOW, &item);
-	request_item_end(req, &w, n);
-	f->off[i] = at + n;
-	return true;
+	follow_send(f, i, at, (struct msg_bytes){ buf, (size_t)n });
+	return FOLLOW_SENT;
 }
 
 static bool
@@ -152,6 +212,9 @@ follow_is_over(const struct follow *f)
 			return false;
 		if (f->capture != NULL && f->off[i] < capture_end(f->capture, i + 1))
 			return false;
+		if (f->capture == NULL && load_needs_output(f->req, f->row, i + 1) &&
+		    f->off[i] < kept_end(f->row, i))
+			return false;
 	}
 	return true;
 }
@@ -161,13 +224,14 @@ follow_pump(struct request *req)
 {
 	struct follow *f = req->state;
 	struct msg_follow_result result = { .next = { MSG_NULL, MSG_NULL } };
-	bool more;
+	enum follow_step out, err;
 
 	follow_attempt(f);
 	do {
-		more = follow_stream(f, 0);
-		more |= follow_stream(f, 1);
-	} while (more && f->error == 0);
+		if ((out = follow_stream(f, 0)) == FOLLOW_SUSPENDED ||
+		    (err = follow_stream(f, 1)) == FOLLOW_SUSPENDED)
+			return;
+	} while ((out == FOLLOW_SENT || err == FOLLOW_SENT) && f->error == 0);
 	if (f->error != 0) {
 		int error = f->error;
 
@@ -202,7 +266,10 @@ follow_link(struct follow *f)
 {
 	struct job_run *run;
 
-	f->job = job_find(f->req->engine, f->row->id);
+	if (f->row->phase == ROW_DONE)
+		f->job = job_find(f->req->engine, f->row->id);
+	else if ((f->job = request_live(f->req->engine, f->row)) == NULL)
+		return -ENOMEM;
 	if (f->job == NULL)
 		return 0;
 	job_ref(f->job);
@@ -285,8 +352,9 @@ static void
 on_stdin_write(struct request *req)
 {
 	const struct msg_stdin_write *p = &req->call.u.stdin_write;
-	const struct row *row = request_row(req, p->job);
+	struct row *row = request_row(req, p->job);
 	struct stdin_wait *st;
+	struct job *job;
 
 	if (row == NULL)
 		return;
@@ -302,12 +370,14 @@ on_stdin_write(struct request *req)
 	}
 	if (!request_may_wait(req))
 		return;
+	job = request_live(req->engine, row);
 	st = calloc(1, sizeof *st);
-	if (st == NULL) {
+	if (st == NULL || job == NULL) {
+		free(st);
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
 	}
-	st->job = job_ref(job_find(req->engine, row->id));
+	st->job = job_ref(job);
 	request_wait(req, &stdin_ops, st);
 	st->write = run_stdin_write(st->job, p->data.ptr, p->data.len, p->eof, on_written, req);
 	if (st->write == NULL) {

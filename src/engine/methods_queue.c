@@ -1,5 +1,6 @@
 /* queue.list, set, remove, pause, resume. */
 #include "engine/methods.h"
+#include "engine/settings.h"
 
 #include <stdlib.h>
 
@@ -68,6 +69,22 @@ limit_was_given(const struct msg_queue_set *p)
 	return p->max_running != MSG_NULL || (p->present & 2) != 0;
 }
 
+/* In one record, whatever of it was given. */
+static void
+keep_settings(struct engine *e, const struct queue *q, bool made, const struct msg_queue_set *p)
+{
+	unsigned what = 0;
+
+	if (made)
+		what |= SETTINGS_QUEUE_MADE;
+	if (limit_was_given(p))
+		what |= SETTINGS_QUEUE_LIMITED;
+	if (p->paused >= 0)
+		what |= SETTINGS_QUEUE_PAUSED;
+	if (what != 0)
+		settings_keep_queue(e, q, what);
+}
+
 static void
 on_set(struct request *req)
 {
@@ -77,6 +94,8 @@ on_set(struct request *req)
 	bool made = q == NULL;
 	struct msg_queue result;
 
+	if (request_refused_degraded(req))
+		return;
 	if (q == NULL && count_queues(e) >= QUEUES_MAX) {
 		request_error(req, RPC_LIMIT_EXCEEDED, "there are %u queues already", QUEUES_MAX);
 		return;
@@ -92,6 +111,7 @@ on_set(struct request *req)
 		    (uint32_t)p->max_running);
 	if (p->paused >= 0)
 		queue_set_paused(q, p->paused != 0);
+	keep_settings(e, q, made, p);
 	job_kick(e);
 	result = describe(q);
 	request_reply(req, &result);
@@ -101,16 +121,30 @@ static void
 on_remove(struct request *req)
 {
 	struct queue *q = queue_for(req, req->call.u.queue_remove.queue);
+	struct engine *e = req->engine;
+	const char *name;
 
-	if (q == NULL)
+	if (q == NULL || request_refused_degraded(req))
 		return;
-	if (q == queue_find(req->engine->queues, "default"))
+	name = queue_name(q); /* (which it leaves behind) */
+	if (q == queue_find(e->queues, "default")) {
 		request_error(req, RPC_INVALID_STATE, "the queue \"default\" can't be removed");
-	else if (queue_remove(req->engine->queues, q) < 0)
+	} else if (queue_remove(e->queues, q) < 0) {
 		request_error(req, RPC_INVALID_STATE, "queue \"%s\" is not empty: %zu pending, %u "
-		    "slots running", queue_name(q), queue_pending(q), queue_running(q));
-	else
+		    "slots running", name, queue_pending(q), queue_running(q));
+	} else {
+		settings_forget_queue(e, name);
 		request_reply(req, NULL);
+	}
+}
+
+static void
+pause_one(struct engine *e, struct queue *q, bool paused)
+{
+	if (queue_paused(q) == paused)
+		return;
+	queue_set_paused(q, paused);
+	settings_keep_queue(e, q, SETTINGS_QUEUE_PAUSED);
 }
 
 static void
@@ -120,13 +154,16 @@ set_paused(struct request *req, const char *name, bool paused)
 	struct queue *q;
 
 	if (name != NULL) {
-		if ((q = queue_for(req, name)) == NULL)
+		if ((q = queue_for(req, name)) == NULL || request_refused_degraded(req))
 			return;
-		queue_set_paused(q, paused);
+		pause_one(e, q, paused);
 	} else {
+		if (request_refused_degraded(req))
+			return;
 		e->all_paused = paused;
+		settings_keep_pause(e);
 		for (q = queue_next(e->queues, NULL); q != NULL; q = queue_next(e->queues, q))
-			queue_set_paused(q, paused);
+			pause_one(e, q, paused);
 	}
 	job_kick(e);
 	request_reply(req, NULL);

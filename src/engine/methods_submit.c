@@ -23,6 +23,8 @@ on_submit(struct request *req)
 	struct msg_submit_result result;
 
 	switch (submit_all(&sub, &why)) {
+	case SUBMIT_SUSPENDED:
+		return;
 	case SUBMIT_REFUSED:
 		request_fail(req, &why);
 		return;
@@ -52,6 +54,8 @@ on_submit_batch(struct request *req)
 	struct msg_jobs_result result = { .jobs = { ids, p->jobs.n } };
 
 	switch (submit_all(&sub, &why)) {
+	case SUBMIT_SUSPENDED:
+		return;
 	case SUBMIT_REFUSED:
 		request_fail(req, &why);
 		return;

@@ -1,58 +1,16 @@
 /* The order of starting; see queue.h. */
 #include "engine/queue.h"
+#include "engine/queue_line.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-struct queue_line {
-	TAILQ_ENTRY(queue_line) entry; /* in its user's lines */
-	TAILQ_ENTRY(queue_line) of_queue;
-	struct queue *queue;
-	struct queue_user *user;
-	struct order waiting;
-	struct slot_action *parked; /* a list, linked as in an order */
-	size_t members;             /* jobs that entered and have not left */
-	struct slot_action *passed; /* the head that was overtaken … */
-	unsigned overtaken;         /* … so often */
-};
-
-struct queue_user {
-	TAILQ_ENTRY(queue_user) entry; /* in the set, active ones only, by virtual time */
-	TAILQ_ENTRY(queue_user) all;
-	uint32_t uid;
-	uint64_t vtime;   /* slots started, in this set's virtual time */
-	size_t waiting;   /* actions in line (parked ones too) */
-	size_t members;
-	TAILQ_HEAD(, queue_line) lines;
-};
-
-struct queue {
-	TAILQ_ENTRY(queue) entry;
-	TAILQ_HEAD(, queue_line) lines;
-	struct queue_set *set;
-	uint32_t limit;
-	uint32_t running; /* slots */
-	size_t members, running_jobs;
-	bool paused;
-	const char *name; /* of the set's names */
-};
-
 /* Names outlive their queues: rows of history go on pointing at them. */
 struct queue_label {
 	struct queue_label *next;
 	char text[];
-};
-
-struct queue_set {
-	queue_place_cb place;
-	uint32_t total; /* max_running */
-	uint64_t vtime; /* of the last start */
-	TAILQ_HEAD(, queue) queues;
-	TAILQ_HEAD(user_list, queue_user) active;
-	TAILQ_HEAD(, queue_user) users;
-	struct queue_label *names;
 };
 
 struct queue_set *
@@ -67,13 +25,26 @@ queue_set_new(queue_place_cb place)
 	TAILQ_INIT(&set->queues);
 	TAILQ_INIT(&set->active);
 	TAILQ_INIT(&set->users);
+	TAILQ_INIT(&set->hungry);
 	return set;
 }
 
+static void
+line_free(struct queue_set *set, struct queue_line *line)
+{
+	queue_line_clear_shelf(set, line);
+	TAILQ_REMOVE(&line->user->lines, line, entry);
+	TAILQ_REMOVE(&line->queue->lines, line, of_queue);
+	free(line);
+}
+
+/* What is in memory has left; what is shelved may be there still. */
 void
 queue_set_free(struct queue_set *set)
 {
 	struct queue *q;
+	struct queue_line *line;
+	struct queue_user *u;
 	struct queue_label *label;
 
 	if (set == NULL)
@@ -83,8 +54,14 @@ queue_set_free(struct queue_set *set)
 		free(label);
 	}
 	while ((q = TAILQ_FIRST(&set->queues)) != NULL) {
+		while ((line = TAILQ_FIRST(&q->lines)) != NULL)
+			line_free(set, line);
 		TAILQ_REMOVE(&set->queues, q, entry);
 		free(q);
+	}
+	while ((u = TAILQ_FIRST(&set->users)) != NULL) {
+		TAILQ_REMOVE(&set->users, u, all);
+		free(u);
 	}
 	free(set);
 }
@@ -173,7 +150,11 @@ queue_paused(const struct queue *q)
 void
 queue_set_paused(struct queue *q, bool paused)
 {
+	struct queue_line *line;
+
 	q->paused = paused;
+	TAILQ_FOREACH(line, &q->lines, of_queue)
+		queue_line_check(q->set, line);
 }
 
 uint32_t
@@ -230,7 +211,7 @@ line_take(struct queue_set *set, struct queue_line *line, struct slot_action *a)
 	if (set->place(a)->parked)
 		unpark(set, line, a);
 	else
-		order_take(&line->waiting, a);
+		order_take(&line->waiting, a, set->place);
 }
 
 static void
@@ -242,7 +223,7 @@ line_put(struct queue_set *set, struct queue_line *line, struct slot_action *a)
 		park(set, line, a);
 }
 
-/* A limit moved: what was parked may fit now. */
+/* A limit moved: what was parked may fit now, and what is shelved may be wanted. */
 static void
 reconsider(struct queue_set *set, struct queue_line *line)
 {
@@ -255,6 +236,7 @@ reconsider(struct queue_set *set, struct queue_line *line)
 		unpark(set, line, a);
 		line_put(set, line, a);
 	}
+	queue_line_check(set, line);
 }
 
 void
@@ -322,6 +304,7 @@ line_get(struct queue_set *set, struct queue *q, struct queue_user *u)
 	line->queue = q;
 	line->user = u;
 	order_init(&line->waiting);
+	TAILQ_INIT(&line->shelf);
 	TAILQ_INSERT_TAIL(&u->lines, line, entry);
 	TAILQ_INSERT_TAIL(&q->lines, line, of_queue);
 	return line;
@@ -344,9 +327,7 @@ queue_enter(struct queue_set *set, struct queue *q, uint32_t uid, uint64_t id,
 	line->members++;
 	u->members++;
 	q->members++;
-	place->line = line;
-	place->id = id;
-	place->parked = false;
+	*place = (struct queue_place){ .line = line, .id = id };
 	return 0;
 }
 
@@ -362,11 +343,8 @@ queue_leave(struct queue_set *set, struct queue_place *place)
 	place->line = NULL;
 	u->members--;
 	line->queue->members--;
-	if (--line->members == 0) {
-		TAILQ_REMOVE(&u->lines, line, entry);
-		TAILQ_REMOVE(&line->queue->lines, line, of_queue);
-		free(line);
-	}
+	if (--line->members == 0)
+		line_free(set, line);
 	user_release(set, u);
 }
 
@@ -374,6 +352,12 @@ struct queue *
 queue_of(const struct queue_place *place)
 {
 	return place->line->queue;
+}
+
+uint32_t
+queue_uid(const struct queue_place *place)
+{
+	return place->line->user->uid;
 }
 
 /* ---- the policy ---- */
@@ -392,19 +376,31 @@ activate(struct queue_set *set, struct queue_user *u)
 	TAILQ_INSERT_HEAD(&set->active, u, entry);
 }
 
-static void
-on_push(void *policy, struct slot_action *a)
+void
+queue_user_waits(struct queue_set *set, struct queue_user *u)
 {
-	struct queue_set *set = policy;
-	struct queue_line *line = set->place(a)->line;
-	struct queue_user *u = line->user;
-
-	line_put(set, line, a);
 	if (u->waiting++ > 0)
 		return;
 	if (u->vtime < set->vtime)
 		u->vtime = set->vtime;
 	activate(set, u);
+}
+
+void
+queue_user_waits_less(struct queue_set *set, struct queue_user *u)
+{
+	if (--u->waiting == 0)
+		TAILQ_REMOVE(&set->active, u, entry);
+}
+
+static void
+on_push(void *policy, struct slot_action *a)
+{
+	struct queue_set *set = policy;
+	struct queue_line *line = set->place(a)->line;
+
+	line_put(set, line, a);
+	queue_user_waits(set, line->user);
 }
 
 static void
@@ -414,8 +410,8 @@ on_remove(void *policy, struct slot_action *a)
 	struct queue_line *line = set->place(a)->line;
 
 	line_take(set, line, a);
-	if (--line->user->waiting == 0)
-		TAILQ_REMOVE(&set->active, line->user, entry);
+	queue_user_waits_less(set, line->user);
+	queue_line_check(set, line);
 }
 
 static bool
@@ -424,7 +420,8 @@ fits_queue(const struct queue *q, uint32_t slots)
 	return q->limit == QUEUE_UNLIMITED || (q->running < q->limit && slots <= q->limit - q->running);
 }
 
-/* The head of a line, after parking what can't ever start. */
+/* The head of a line, after parking what can't ever start. While its first is shelved there is
+ * none: the line stands by until that is in memory, and holds nobody up. */
 static struct slot_action *
 startable_head(struct queue_set *set, struct queue_line *line)
 {
@@ -436,7 +433,11 @@ startable_head(struct queue_set *set, struct queue_line *line)
 	    impossible(set, line->queue, slot_action_slots(a))) {
 		line_take(set, line, a);
 		park(set, line, a);
+		queue_line_check(set, line);
 	}
+	if (a != NULL && queue_line_shelved_before(line, slot_action_priority(a),
+	    set->place(a)->id))
+		return NULL;
 	return a;
 }
 

@@ -11,6 +11,8 @@
  *  - A head that does not fit waits and holds its line, others pass; when OVERTAKE_MAX have, nothing
  *    of its queue (where the queue is full) or nothing at all (where the total is) passes it.
  *  - A job that could never fit, after a lowering of a limit, is parked beside its line.
+ *  - A line whose first job is shelved (queue_shelf.h) starts nothing until that is in memory; it
+ *    keeps its turn, and nobody waits for it.
  */
 #include "core/executor.h"
 #include "engine/order.h"
@@ -55,6 +57,7 @@ int queue_enter(struct queue_set *set, struct queue *q, uint32_t uid, uint64_t i
 /* It ended, or changes queue. Not while its action is pending or running. */
 void queue_leave(struct queue_set *set, struct queue_place *place);
 struct queue *queue_of(const struct queue_place *place);
+uint32_t queue_uid(const struct queue_place *place);
 
 /* To be called first thing when the executor starts the action: its uid pays for the slots. */
 void queue_started(struct queue_set *set, struct queue_place *place, uint32_t slots);

@@ -1,6 +1,8 @@
 /* Requests in flight; see request.h. */
 #include "engine/request.h"
+#include "engine/load.h"
 #include "engine/methods.h"
+#include "engine/shelf.h"
 #include "engine/view.h"
 
 #include <event2/buffer.h>
@@ -8,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define OLDEST_SCAN_MAX 1000
 
 static void on_wake(struct slot_call *call);
 
@@ -56,6 +56,7 @@ request_free(struct request *req)
 	struct session *s = req->session;
 
 	request_delist(req);
+	load_free(req);
 	slot_loop_call_cancel(req->engine->loop, &req->wake);
 	TAILQ_REMOVE(&s->requests, req, entry);
 	s->nrequests--;
@@ -98,7 +99,7 @@ request_find(struct session *s, const json_t *id)
 
 static const struct request_method *const families[] = {
 	methods_admin, methods_futures, methods_job, methods_map, methods_output, methods_queue,
-	methods_submit,
+	methods_submit, methods_sweep,
 };
 
 request_handler
@@ -274,28 +275,18 @@ request_bad_param(struct request *req, const char *param, const char *format, ..
 	request_fail(req, &f);
 }
 
-/* The oldest id in the caller's history, or the next one where there is none. Others' rows are
- * passed over, so many at most: then it is a lower bound. */
-int64_t
-request_oldest_job(const struct session *s)
-{
-	struct engine *e = s->engine;
-	struct row *row = e->store->ops->next(e->store, 1);
-
-	for (int i = 0; i < OLDEST_SCAN_MAX && row != NULL && !s->admin && row->uid != s->uid; i++)
-		row = e->store->ops->next(e->store, row->id + 1);
-	return row != NULL ? (int64_t)row->id : (int64_t)e->store->next_id;
-}
-
 void
 request_no_such_job(struct request *req, uint64_t job)
 {
 	struct rpc_failure f;
+	int64_t oldest;
 
+	if (!load_oldest(req, &oldest))
+		return;
 	rpc_fail(&f, RPC_NO_SUCH_JOB, "no job %llu (or it is older than the history that is kept)",
 	    (unsigned long long)job);
 	rpc_failure_add(&f, "job", (int64_t)job);
-	rpc_failure_add(&f, "oldest_job", request_oldest_job(req->session));
+	rpc_failure_add(&f, "oldest_job", oldest);
 	request_fail(req, &f);
 }
 
@@ -303,12 +294,66 @@ struct row *
 request_row(struct request *req, int64_t job)
 {
 	struct engine *e = req->engine;
-	struct row *row = e->store->ops->find(e->store, (uint64_t)job);
+	struct row *row;
 
+	if (!load_rows(req, &job, 1))
+		return NULL;
+	row = e->store->ops->find(e->store, (uint64_t)job);
 	if (row != NULL && view_visible(e, row, req->session->uid, req->session->admin))
 		return row;
 	request_no_such_job(req, (uint64_t)job);
 	return NULL;
+}
+
+bool
+request_rows(struct request *req, const struct msg_int_list *jobs)
+{
+	if (!load_rows(req, jobs->v, jobs->n))
+		return false;
+	for (size_t i = 0; i < jobs->n; i++)
+		if (request_row(req, jobs->v[i]) == NULL)
+			return false;
+	return true;
+}
+
+struct job *
+request_live(struct engine *e, struct row *row)
+{
+	struct job *job = job_find(e, row->id);
+
+	return job != NULL ? job : shelf_take(e, row);
+}
+
+struct job *
+request_job(struct engine *e, struct row *row)
+{
+	struct job *job;
+
+	if (row->phase == ROW_DONE)
+		return job_from_row(e, row);
+	job = request_live(e, row);
+	return job != NULL ? job_ref(job) : NULL;
+}
+
+int
+request_check_degraded(const struct engine *e, struct rpc_failure *why)
+{
+	if (!e->store->degraded)
+		return 0;
+	return rpc_fail(why, RPC_STORAGE_DEGRADED, "the disk that holds %s is full: nothing new is "
+	    "taken until it has room again; jobs that run go on",
+	    e->options.state_dir != NULL ? e->options.state_dir : "the journal");
+}
+
+bool
+request_refused_degraded(struct request *req)
+{
+	struct rpc_failure why;
+
+	if (request_check_degraded(req->engine, &why) == 0)
+		return false;
+	request_fail(req, &why);
+	return true;
 }
 
 void
@@ -337,6 +382,8 @@ void
 request_wait(struct request *req, const struct request_ops *ops, void *state)
 {
 	request_park(req, ops, state);
+	if (!load_busy(req))
+		load_release(req); /* what it needs from here on it holds itself */
 	if (!req->waiting)
 		req->session->nwaiting++;
 	req->waiting = true;
@@ -364,6 +411,8 @@ request_watch(struct request *req, size_t n)
 {
 	struct session *s = req->session;
 
+	if (req->watched > 0)
+		return true; /* a handler that runs again */
 	if (s->nwatched + n > SESSION_WATCH_MAX) {
 		request_error(req, RPC_LIMIT_EXCEEDED,
 		    "a connection may watch %u jobs at a time; %zu are watched", SESSION_WATCH_MAX,
@@ -371,7 +420,7 @@ request_watch(struct request *req, size_t n)
 		return false;
 	}
 	s->nwatched += n;
-	req->watched += n;
+	req->watched = n;
 	return true;
 }
 
@@ -382,8 +431,8 @@ on_wake(struct slot_call *call)
 {
 	struct request *req = slot_container_of(call, struct request, wake);
 
-	if (req->ops != NULL && req->ops->pump != NULL)
-		req->ops->pump(req);
+	if (req->ops != NULL && req->ops->pump != NULL && !load_busy(req))
+		req->ops->pump(req); /* (else the answer to its read wakes it) */
 }
 
 void
@@ -421,10 +470,16 @@ request_item_end(struct request *req, struct jsonw *w, int64_t cost)
 	session_wrote_line(req->session, rc);
 }
 
+bool
+request_load_output(struct request *req, struct row *row, int64_t with_output)
+{
+	return with_output <= 0 || load_outputs(req, &row, 1, with_output, VIEW_BUDGET);
+}
+
 int
 request_send_completion(struct request *req, const struct row *row, int64_t with_output)
 {
-	struct view v = { 0 };
+	struct view v = { .req = req };
 	struct msg_completion c;
 	size_t budget = VIEW_BUDGET;
 	struct jsonw w;
@@ -436,6 +491,7 @@ request_send_completion(struct request *req, const struct row *row, int64_t with
 		request_item_end(req, &w, 1);
 	}
 	view_free(&v);
+	load_forget_outputs(req);
 	return rc;
 }
 

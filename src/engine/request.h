@@ -33,7 +33,10 @@ struct request {
 	struct msg_call call;
 	const struct request_ops *ops;  /* NULL: answered by its handler */
 	void *state;
+	struct load *load;              /* what was or is read for it; NULL: nothing yet */
 	size_t watched;                 /* ids it names */
+	size_t swept;                   /* of them, those that a sweep is done with … */
+	bool checked;                   /* … in its second pass: methods_sweep.c */
 	uint64_t need_jobs;             /* held: so much room it waits for */
 	int64_t need_bytes;
 	struct slot_call wake;          /* a pump is due */
@@ -70,9 +73,20 @@ void request_bad_param(struct request *req, const char *param, const char *forma
     __attribute__((format(printf, 3, 4)));
 /* The job is unknown, or another's: the same answer. */
 void request_no_such_job(struct request *req, uint64_t job);
-int64_t request_oldest_job(const struct session *s); /* data.oldest_job */
-/* The job's row, if there is one that the caller may see; else NULL, and it was answered so. */
+/* The job's row, if there is one that the caller may see; else NULL: it was answered so, or is
+ * suspended until the row is read (load.h), and isn't the caller's any more. */
 struct row *request_row(struct request *req, int64_t job);
+/* Are there rows, which the caller may see, for all of them? False as above. */
+bool request_rows(struct request *req, const struct msg_int_list *jobs);
+/* The live job of a row that is pending or running, borrowed, taken from the shelf if need be.
+ * NULL: out of memory. */
+struct job *request_live(struct engine *e, struct row *row);
+/* The row's job as a future, counted. NULL: out of memory. */
+struct job *request_job(struct engine *e, struct row *row);
+/* The disk of the journal is full: what would add to it is refused. True: it was answered so. */
+bool request_refused_degraded(struct request *req);
+/* The same as a failure: 0, or -1. */
+int request_check_degraded(const struct engine *e, struct rpc_failure *why);
 /* begin … (value, or members of data) … end, where the structs don't fit. */
 void request_result_begin(struct request *req, struct jsonw *w);
 void request_result_end(struct request *req, struct jsonw *w);
@@ -92,7 +106,8 @@ void request_park(struct request *req, const struct request_ops *ops, void *stat
 /* … and sends items; window -1 for none. */
 void request_stream(struct request *req, const struct request_ops *ops, void *state,
     int64_t window);
-/* Counts n job ids that it names against the connection's bound. False: answered LimitExceeded. */
+/* Counts n job ids that it names, once, against the connection's bound. False: answered
+ * LimitExceeded. */
 bool request_watch(struct request *req, size_t n);
 /* Into one of the engine's lists, until it ends. */
 void request_enlist(struct request *req, struct request_list *list);
@@ -117,6 +132,8 @@ bool request_can_send(const struct request *req);
 /* begin … members … end; spends `cost` of the window. */
 void request_item_begin(struct request *req, struct jsonw *w);
 void request_item_end(struct request *req, struct jsonw *w, int64_t cost);
+/* Loads what with_output wants of a row, before it is sent; false as in load.h. */
+bool request_load_output(struct request *req, struct row *row, int64_t with_output);
 /* One item: the completion of a done row. 0, or -ENOMEM: nothing was sent. */
 int request_send_completion(struct request *req, const struct row *row, int64_t with_output);
 /* Adds credit to the window. */

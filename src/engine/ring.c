@@ -2,29 +2,21 @@
  * Rings in memory and in files. A file's writer first gives up the bytes it is about to
  * overwrite (start moves), then writes, then announces the new ones (end moves); a reader
  * looks at start again after it has read. So neither waits for the other's I/O, and no
- * reader returns a byte that was overwritten meanwhile.
+ * reader returns a byte that was overwritten meanwhile. The record of a slot is written in the
+ * same order, its reader being an engine that comes after this one was killed.
  */
 #include "engine/ring.h"
+
+#include "engine/ring_memory.h"
+#include "engine/ring_record.h"
+#include "engine/spool.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define GROW_MIN 64
 #define OVERTAKEN_MAX 3 /* reads in vain before a reader makes the writer wait */
-
-static int64_t
-min64(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t
-max64(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 static void
 ring_lock(const struct ring *r)
@@ -40,34 +32,21 @@ ring_unlock(const struct ring *r)
 		pthread_mutex_unlock(&r->group->lock);
 }
 
-/* The one place where the bounds change; under the lock. */
-static void
-set_bounds(struct ring *r, int64_t start, int64_t end)
-{
-	int64_t more = (end - start) - (r->end - r->start);
-
-	r->start = start;
-	if (end != r->end) /* only the writer changes end; it reads it without the lock */
-		r->end = end;
-	if (more != 0)
-		atomic_fetch_add_explicit(&r->group->kept_bytes, more, memory_order_relaxed);
-}
-
-static void
-set_error(struct ring *r, int error)
-{
-	if (r->error == 0)
-		r->error = error;
-}
-
 void
 ring_init(struct ring *r, struct ring_group *group, int64_t limit_bytes)
 {
 	memset(r, 0, sizeof(*r));
 	r->group = group;
-	r->limit = max64(limit_bytes, 0);
-	r->room = min64(r->limit, RING_MEMORY_MAX);
+	r->limit = ring_max(limit_bytes, 0);
+	r->room = ring_min(r->limit, RING_MEMORY_MAX);
 	r->fd = -1;
+}
+
+void
+ring_set_spool(struct ring *r, struct spool *spool, const struct ring_name *name)
+{
+	r->spool = spool;
+	r->name = *name;
 }
 
 static int
@@ -84,81 +63,28 @@ take_file(struct ring *r)
 int
 ring_fini(struct ring *r)
 {
-	set_bounds(r, r->end, r->end);
-	free(r->memory);
-	r->memory = NULL;
-	r->allocated = 0;
+	ring_memory_free(r); /* before the bounds: what is in the slot counts until it is given back */
+	ring_set_bounds(r, r->end, r->end);
 	return take_file(r);
+}
+
+int
+ring_leave(struct ring *r)
+{
+	if (r->slot)
+		r->memory = NULL;
+	r->slot = NULL;
+	r->keep_file = true;
+	return ring_fini(r);
 }
 
 void
 ring_set_shared(struct ring *r, bool shared)
 {
+	/* The spool is the loop's: all that the other thread may need of it is taken now. */
+	if (shared && r->fd < 0 && r->spool)
+		ring_memory_grow(r, (size_t)r->room);
 	r->shared = shared;
-}
-
-/* ---- memory ---- */
-
-/* Makes room for `len` bytes more. Until the first lap is over the bytes lie in a line, so
- * when memory is short, what is allocated becomes the whole ring. */
-static void
-memory_grow(struct ring *r, size_t len)
-{
-	size_t room = (size_t)r->room, need, size;
-	unsigned char *memory;
-
-	if (r->allocated >= room)
-		return;
-	need = (size_t)min64(r->end + (int64_t)len, r->room);
-	if (need <= r->allocated)
-		return;
-	size = r->allocated * 2 > GROW_MIN ? r->allocated * 2 : GROW_MIN;
-	if (size < need)
-		size = (need + GROW_MIN - 1) / GROW_MIN * GROW_MIN;
-	if (size > room)
-		size = room;
-	memory = realloc(r->memory, size);
-	if (memory) {
-		r->memory = memory;
-		r->allocated = size;
-		return;
-	}
-	r->room = (int64_t)r->allocated;
-	r->pinned = true;
-	set_error(r, ENOMEM);
-}
-
-static void
-memory_append(struct ring *r, const unsigned char *data, size_t len)
-{
-	int64_t end = r->end + (int64_t)len;
-	size_t room, pos, first;
-
-	memory_grow(r, len);
-	room = (size_t)r->room;
-	if (end > r->room)
-		r->pinned = true; /* no longer in a line: too late to move */
-	if (len > room) {
-		data += len - room;
-		len = room;
-	}
-	if (len > 0) {
-		pos = (size_t)((end - (int64_t)len) % r->room);
-		first = len < room - pos ? len : room - pos;
-		memcpy(r->memory + pos, data, first);
-		memcpy(r->memory, data + first, len - first);
-	}
-	set_bounds(r, min64(max64(r->start, end - r->room), end), end);
-}
-
-static void
-memory_copy(const struct ring *r, int64_t off, unsigned char *buf, size_t len)
-{
-	size_t pos = (size_t)(off % r->room);
-	size_t first = len < (size_t)r->room - pos ? len : (size_t)r->room - pos;
-
-	memcpy(buf, r->memory + pos, first);
-	memcpy(buf + first, r->memory, len - first);
 }
 
 /* ---- file ---- */
@@ -172,12 +98,13 @@ file_shrink_or_drop(struct ring *r, int64_t len, int error)
 	bool shrunk = false;
 
 	ring_lock(r);
-	set_error(r, error);
+	ring_set_error(r, error);
 	if (r->end > 0 && r->end < r->room) {
 		r->room = r->end;
+		ring_record_storage(r);
 		shrunk = true;
 	} else {
-		set_bounds(r, r->end + len, r->end + len);
+		ring_set_bounds(r, r->end + len, r->end + len);
 	}
 	ring_unlock(r);
 	return shrunk;
@@ -196,17 +123,17 @@ file_append(struct ring *r, const unsigned char *data, size_t len)
 			int64_t skip = (int64_t)len - r->room;
 
 			ring_lock(r);
-			set_bounds(r, r->end + skip, r->end + skip);
+			ring_set_bounds(r, r->end + skip, r->end + skip);
 			ring_unlock(r);
 			data += skip;
 			len -= (size_t)skip;
 			continue;
 		}
 		/* In quarters, so that readers at the live edge keep three of them. */
-		piece = min64((int64_t)len, max64(r->room / 4, 1));
-		piece = min64(piece, r->room - pos);
+		piece = ring_min((int64_t)len, ring_max(r->room / 4, 1));
+		piece = ring_min(piece, r->room - pos);
 		ring_lock(r);
-		set_bounds(r, min64(max64(r->start, r->end + piece - r->room), r->end), r->end);
+		ring_set_bounds(r, ring_min(ring_max(r->start, r->end + piece - r->room), r->end), r->end);
 		ring_unlock(r);
 		n = pwrite(r->fd, data, (size_t)piece, (off_t)pos);
 		if (n < 0 && errno == EINTR)
@@ -219,33 +146,11 @@ file_append(struct ring *r, const unsigned char *data, size_t len)
 			continue;
 		}
 		ring_lock(r);
-		set_bounds(r, r->start, r->end + n);
+		ring_set_bounds(r, r->start, r->end + n);
 		ring_unlock(r);
 		data += n;
 		len -= (size_t)n;
 	}
-}
-
-/* Copies len bytes from offset off, around the end of the file where needed. */
-static ssize_t
-file_copy(int fd, int64_t room, int64_t off, unsigned char *buf, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		int64_t pos = (off + (int64_t)done) % room;
-		size_t piece = (size_t)min64((int64_t)(len - done), room - pos);
-		ssize_t n = pread(fd, buf + done, piece, (off_t)pos);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			return -EIO;
-		done += (size_t)n;
-	}
-	return (ssize_t)done;
 }
 
 /* ---- the writer ---- */
@@ -258,7 +163,7 @@ ring_append(struct ring *r, const void *data, size_t len)
 		return;
 	}
 	ring_lock(r);
-	memory_append(r, data, len);
+	ring_memory_append(r, data, len);
 	ring_unlock(r);
 }
 
@@ -272,9 +177,12 @@ ring_needs_file(const struct ring *r, size_t len)
 int
 ring_move_to_file(struct ring *r, int fd)
 {
-	unsigned char *memory = r->memory;
+	unsigned char *memory;
 	int64_t pos = 0;
 
+	if (r->spool && !r->slot) /* (taken beforehand where it is shared) */
+		ring_memory_grow(r, 1);
+	memory = r->memory;
 	/* Only the writer changes the bytes, and they lie in a line: no lock to write them. */
 	while (pos < r->end) {
 		ssize_t n = pwrite(fd, memory + pos, (size_t)(r->end - pos), (off_t)pos);
@@ -288,10 +196,12 @@ ring_move_to_file(struct ring *r, int fd)
 	ring_lock(r);
 	r->fd = fd;
 	r->room = r->limit;
+	ring_record_storage(r);
 	r->memory = NULL;
 	r->allocated = 0;
 	ring_unlock(r);
-	free(memory);
+	if (!r->slot)
+		free(memory);
 	atomic_fetch_add_explicit(&r->group->files, 1, memory_order_relaxed);
 	return 0;
 }
@@ -301,7 +211,7 @@ ring_pin(struct ring *r, int error)
 {
 	ring_lock(r);
 	r->pinned = true;
-	set_error(r, error);
+	ring_set_error(r, error);
 	ring_unlock(r);
 }
 
@@ -320,19 +230,19 @@ ring_read(struct ring *r, int64_t *off, void *buf, size_t max)
 		int fd;
 
 		ring_lock(r);
-		*off = max64(*off, r->start);
-		len = *off < r->end ? (size_t)min64((int64_t)max, r->end - *off) : 0;
+		*off = ring_max(*off, r->start);
+		len = *off < r->end ? (size_t)ring_min((int64_t)max, r->end - *off) : 0;
 		fd = r->fd;
 		room = r->room;
 		if (fd < 0 && len > 0)
-			memory_copy(r, *off, buf, len);
+			ring_memory_copy(r, *off, buf, len);
 		if (fd < 0 || len == 0) {
 			ring_unlock(r);
 			return (ssize_t)len;
 		}
 		if (!hold)
 			ring_unlock(r);
-		n = file_copy(fd, room, *off, buf, len);
+		n = ring_file_copy(fd, room, *off, buf, len);
 		if (!hold)
 			ring_lock(r);
 		lost = r->start - *off;
@@ -354,7 +264,8 @@ ring_bounds(const struct ring *r)
 	struct ring_bounds b;
 
 	ring_lock(r);
-	b = (struct ring_bounds){.start = r->start, .end = r->end, .error = r->error};
+	b = (struct ring_bounds){.start = r->start, .end = r->end, .error = r->error,
+	    .mortal = r->mortal};
 	ring_unlock(r);
 	return b;
 }
@@ -362,15 +273,7 @@ ring_bounds(const struct ring *r)
 int64_t
 ring_storage_bytes(const struct ring *r)
 {
-	return min64(r->end, r->room);
-}
-
-void
-ring_discard(struct ring *r)
-{
-	ring_lock(r);
-	set_bounds(r, r->end, r->end);
-	ring_unlock(r);
+	return ring_min(r->end, r->room);
 }
 
 int
@@ -379,12 +282,10 @@ ring_finish(struct ring *r)
 	unsigned char *memory;
 
 	if (r->start == r->end) {
-		free(r->memory);
-		r->memory = NULL;
-		r->allocated = 0;
+		ring_memory_free(r);
 		return take_file(r);
 	}
-	if (r->fd < 0 && r->end < (int64_t)r->allocated) {
+	if (r->fd < 0 && !r->slot && r->end < (int64_t)r->allocated) {
 		memory = realloc(r->memory, (size_t)r->end);
 		if (memory) {
 			r->memory = memory;
@@ -392,4 +293,67 @@ ring_finish(struct ring *r)
 		}
 	}
 	return -1;
+}
+
+/* ---- going on ---- */
+
+static void
+unlink_file(const struct spool *spool, const struct ring_name *name)
+{
+	char file[RING_NAME_MAX];
+
+	ring_name_format(name, file);
+	ring_file_unlink(spool_output_dir(spool), file);
+}
+
+static void
+adopt_file(struct ring *r)
+{
+	int64_t room = atomic_load_explicit(&r->slot->record->file_room, memory_order_relaxed);
+
+	r->fd = ring_file_open(spool_output_dir(r->spool), &r->name, ring_min(r->end, room));
+	if (r->fd >= 0) {
+		r->room = room;
+		atomic_fetch_add_explicit(&r->group->files, 1, memory_order_relaxed);
+		return;
+	}
+	ring_set_error(r, -r->fd);
+	r->fd = -1;
+	ring_set_bounds(r, r->end, r->end);
+	r->room = RING_MEMORY_MAX;
+	r->memory = r->slot->bytes;
+	r->pinned = true;
+	ring_record_storage(r);
+	unlink_file(r->spool, &r->name);
+}
+
+void
+ring_adopt(struct ring *r)
+{
+	struct spool *spool = r->spool; /* (it may let go of it) */
+	const struct spool_record *rec;
+	int64_t start, end;
+
+	r->slot = r->spool ? spool_find(r->spool, &r->name) : NULL;
+	if (!r->slot)
+		return;
+	rec = r->slot->record;
+	r->limit = rec->limit;
+	r->error = atomic_load_explicit(&rec->error, memory_order_relaxed);
+	end = atomic_load_explicit(&rec->end, memory_order_acquire);
+	start = atomic_load_explicit(&rec->start, memory_order_relaxed);
+	r->end = end; /* (ring_set_bounds counts only what is between) */
+	r->start = end;
+	/* Killed between the two: what was between them is gone. */
+	if (start > end)
+		ring_set_bounds(r, start, start);
+	else
+		ring_set_bounds(r, start, end);
+	if (atomic_load_explicit(&rec->storage, memory_order_relaxed) == SPOOL_STORAGE_FILE) {
+		adopt_file(r);
+		return;
+	}
+	ring_memory_adopt(r);
+	/* Killed while it moved to a file: that one counts for nothing. */
+	unlink_file(spool, &r->name);
 }

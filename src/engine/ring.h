@@ -4,15 +4,23 @@
  * A ring keeps the newest bytes of one stream under their offsets from its beginning: in
  * memory at first, later in a file whose size never passes the limit. One thread appends;
  * another may read at the same time once the ring is shared. It knows no pipes.
+ *
+ * With a spool, the memory is a slot of it, and the file has a name: another engine goes on.
  */
+#include "engine/ring_file.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #define RING_MEMORY_MAX 65536 /* bytes kept in memory; more than that needs a file */
+
+struct spool;
+struct spool_slot;
 
 /* What the rings of one pool have in common. */
 struct ring_group {
@@ -24,6 +32,9 @@ struct ring_group {
 
 struct ring {
 	struct ring_group *group;
+	struct spool *spool;     /* NULL: none, or none any more */
+	struct spool_slot *slot; /* NULL: not yet, or the memory is of the heap */
+	struct ring_name name;   /* job 0: nothing of it outlives the engine */
 	unsigned char *memory;
 	int64_t limit; /* keep at most this many bytes */
 	int64_t room;  /* of the storage now in use: offset o lies at o % room */
@@ -31,14 +42,26 @@ struct ring {
 	size_t allocated;
 	int fd;       /* the file, -1: memory */
 	int error;    /* first errno for which less than the limit is kept */
+	int mortal;   /* errno for which it would not outlive the engine */
 	bool pinned;  /* stays in memory, no file is to be had */
 	bool shared;  /* another thread appends: take the lock */
+	bool keep_file; /* the file is history's now */
 };
 
 void ring_init(struct ring *r, struct ring_group *group, int64_t limit_bytes);
 
-/* Frees the memory. Returns the file's descriptor, the caller's to close, or -1. */
+/* Before the first byte: keep it in the spool (borrowed), under this name. */
+void ring_set_spool(struct ring *r, struct spool *spool, const struct ring_name *name);
+
+/* Instead of a first byte: goes on with what the spool has of the name, if it has any. What was
+ * kept in a file that can't be opened any more is lost (see error). */
+void ring_adopt(struct ring *r);
+
+/* Frees memory and slot. Returns the file's descriptor, the caller's to close, or -1. */
 int ring_fini(struct ring *r);
+
+/* As ring_fini, but slot and file stay for the next engine. */
+int ring_leave(struct ring *r);
 
 /* From here on another thread appends, or no longer. Called while that thread is at rest. */
 void ring_set_shared(struct ring *r, bool shared);
@@ -65,14 +88,16 @@ ssize_t ring_read(struct ring *r, int64_t *off, void *buf, size_t max);
 struct ring_bounds {
 	int64_t start, end;
 	int error;
+	int mortal;
 };
 struct ring_bounds ring_bounds(const struct ring *r);
 
+/* What is kept in memory, in one piece or two; 0: nothing, or it is in a file. Not while shared;
+ * borrowed until the next append or the end of the ring. */
+unsigned ring_memory_parts(const struct ring *r, struct iovec parts[2]);
+
 /* About how big the file or the memory is. Not while shared. */
 int64_t ring_storage_bytes(const struct ring *r);
-
-/* Forgets what is kept. */
-void ring_discard(struct ring *r);
 
 /* No more will be appended: gives back memory held for growth, all of it when nothing is
  * kept. Returns a file no longer needed, the caller's to close, or -1. Not while shared. */

@@ -53,6 +53,19 @@ run_stdin_close(struct job_run *run, int error)
 		settle(run, w, -error);
 }
 
+/* Its input is at the end: a launcher that keeps our end for the next engine lets go of it, too. */
+static void
+tell_closed(const struct job_run *run)
+{
+	const struct job *job = run->job;
+	struct launch *l = job->engine->launch;
+
+	if (l == NULL || !l->keeps || l->ops->close_stdin == NULL || run_exit_known(run))
+		return;
+	l->ops->close_stdin(l, job->row->id, job->row->attempt);
+	engine_touch(job->engine);
+}
+
 /* Writes what fits. */
 static void
 write_some(struct job_run *run)
@@ -71,6 +84,7 @@ write_some(struct job_run *run)
 			return;
 		}
 		if (n < 0) {
+			tell_closed(run);
 			run_stdin_close(run, errno);
 			return;
 		}
@@ -78,8 +92,10 @@ write_some(struct job_run *run)
 		run->stdin_used |= n > 0 || w->eof;
 		if (w->done < w->len)
 			continue;
-		if (w->eof)
+		if (w->eof) {
+			tell_closed(run);
 			close_end(run);
+		}
 		settle(run, w, 0);
 	}
 	if (run->stdin_fd < 0 && !TAILQ_EMPTY(&run->writes))

@@ -37,15 +37,40 @@ read_peer(struct session *s)
 	return true;
 }
 
+static void
+take_id(struct session *s, const uint8_t *id)
+{
+	memcpy(s->id, id, sizeof s->id);
+	for (size_t i = 0; i < sizeof s->id; i++)
+		snprintf(s->token + 2 * i, 3, "%02x", id[i]);
+}
+
 static bool
 make_token(struct session *s)
 {
-	unsigned char bytes[16];
+	uint8_t id[ROW_SESSION_LEN];
 
-	if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+	if (getrandom(id, sizeof id, 0) != sizeof id)
 		return false;
-	for (size_t i = 0; i < sizeof bytes; i++)
-		snprintf(s->token + 2 * i, 3, "%02x", bytes[i]);
+	take_id(s, id);
+	return true;
+}
+
+/* False: not a token that we could have given out. */
+static bool
+parse_token(const char *token, uint8_t id[ROW_SESSION_LEN])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (strlen(token) != 2 * ROW_SESSION_LEN)
+		return false;
+	for (size_t i = 0; i < 2 * ROW_SESSION_LEN; i++) {
+		const char *digit = strchr(digits, token[i]);
+
+		if (digit == NULL)
+			return false;
+		id[i / 2] = (uint8_t)(id[i / 2] << 4 | (digit - digits));
+	}
 	return true;
 }
 
@@ -324,11 +349,19 @@ session_request_gone(struct session *s)
 bool
 session_take_over(struct session *s, const char *token)
 {
+	struct engine *e = s->engine;
+	uint8_t id[ROW_SESSION_LEN] = { 0 };
 	struct session *old;
 	struct job_ties *t;
 
-	TAILQ_FOREACH(old, &s->engine->sessions, entry)
-		if (old != s && old->uid == s->uid && strcmp(old->token, token) == 0)
+	if (!parse_token(token, id))
+		return false;
+	if (orphans_claim(e, s->uid, id, &s->bound)) {
+		take_id(s, id);
+		return true;
+	}
+	TAILQ_FOREACH(old, &e->sessions, entry)
+		if (old != s && old->uid == s->uid && memcmp(old->id, id, sizeof id) == 0)
 			break;
 	if (old == NULL)
 		return false;
@@ -336,6 +369,6 @@ session_take_over(struct session *s, const char *token)
 		LIST_REMOVE(t, of_owner);
 		LIST_INSERT_HEAD(&s->bound, t, of_owner);
 	}
-	memcpy(s->token, old->token, sizeof s->token);
+	take_id(s, id);
 	return make_token(old);
 }

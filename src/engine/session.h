@@ -44,7 +44,8 @@ struct session {
 	bool half_closed, closing, closed;
 	bool reading;      /* the read event is in */
 	bool choked;       /* some stream waits for its output to leave */
-	char token[40];
+	uint8_t id[ROW_SESSION_LEN]; /* what the rows of bound jobs name … */
+	char token[2 * ROW_SESSION_LEN + 1]; /* … and the client, in hexadecimal */
 
 	struct event *read_event, *write_event, *hangup_event;
 	int hangup_fd;
@@ -62,8 +63,10 @@ struct session {
 	uint64_t appended, released, written; /* positions in its output */
 	uint64_t mark_batch;     /* the batch that will release what it wrote last … */
 	size_t mark_index;       /* … and where in it that stands */
+	uint32_t marks;          /* batches that will release something of it */
 
 	TAILQ_HEAD(, request) requests; /* in flight, oldest first */
+	struct request *stalled; /* of them, the one whose read holds up further input; load.h */
 	unsigned nrequests;
 	unsigned nwaiting;       /* of them, those that wait on jobs, clients or room */
 	unsigned nstreams;
@@ -95,7 +98,8 @@ void session_close_fds(struct engine *e, const int *fds, unsigned n);
 void session_release(struct session *s, uint64_t position);
 /* A request ended: a half-closed session without any is done. */
 void session_request_gone(struct session *s);
-/* Gives it what an earlier connection of the same uid held. True: there was one. */
+/* Gives it what an earlier connection of the same uid held, to this engine or one before it.
+ * True: there was one. */
 bool session_take_over(struct session *s, const char *token);
 
 /* ---- on a manual loop, which watches no descriptors: a test is the peer ---- */

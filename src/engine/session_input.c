@@ -122,7 +122,8 @@ handle_line(struct session *s, const struct frame_line *line)
 bool
 session_may_read(const struct session *s)
 {
-	return !s->closed && !s->closing && session_backlog(s) <= SESSION_INPUT_HIGH &&
+	return !s->closed && !s->closing && s->stalled == NULL &&
+	    session_backlog(s) <= SESSION_INPUT_HIGH &&
 	    s->nrequests - s->nwaiting < SESSION_PARKED_MAX;
 }
 

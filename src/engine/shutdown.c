@@ -4,10 +4,12 @@
 #include "engine/methods.h"
 #include "engine/run.h"
 #include "engine/session.h"
+#include "engine/session_io.h"
 #include "engine/submit.h"
 
 #define CANCEL_SLICE 256  /* jobs cancelled in one call */
-#define LINGER_US 1000000 /* a client that doesn't read holds up a shutdown so long */
+#define LINGER_US 1000000 /* a client that doesn't read holds up a shutdown so long … */
+#define COMMIT_US 5000000 /* … and a disk so long, where the last answers wait for it */
 
 bool
 engine_idle(const struct engine *e)
@@ -33,10 +35,13 @@ engine_check_idle(struct engine *e)
 	slot_loop_call_soon(e->loop, &e->idle_check);
 }
 
-/* Nothing is pending, running, or left of what ran. */
+/* Nothing is pending, running, or left of what ran; or, where jobs go on without us, all that was
+ * done before the shutdown is durable. */
 static bool
 jobs_are_over(const struct engine *e)
 {
+	if (e->store->durable)
+		return e->committed >= e->last_batch;
 	return e->jobs.count == 0 && e->in_flight == NULL;
 }
 
@@ -100,8 +105,9 @@ continue_shutdown(struct engine *e)
 {
 	if (!jobs_are_over(e) || e->shutdown_done == NULL)
 		return;
-	if (!slot_timer_armed(&e->linger))
+	if (!slot_timer_armed(&e->linger) || e->last_batch != 0)
 		slot_loop_timer_set(e->loop, &e->linger, slot_loop_now_us(e->loop) + LINGER_US);
+	e->last_batch = 0;
 	if (e->nsessions == 0)
 		shutdown_over(e);
 	else if (streams_are_quiet(e))
@@ -150,9 +156,12 @@ on_cancel_slice(struct slot_call *call)
 
 	for (int i = 0; i < CANCEL_SLICE; i++) {
 		job = first_to_cancel(e);
+		if (job == NULL && shelf_count(e) > 0) {
+			shelf_empty(e, &e->cancel_all);
+			return;
+		}
 		if (job == NULL) {
-			if (e->launch != NULL)
-				slot_executor_resume(e->executor);
+			engine_resume_starts(e);
 			return;
 		}
 		job_cancel(job, -1, e->cancel_reason);
@@ -173,6 +182,10 @@ engine_kill(struct engine *e)
 {
 	struct job *job;
 
+	if (e->store->durable) { /* the jobs aren't ours to end */
+		shutdown_over(e);
+		return;
+	}
 	e->killing = true;
 	TAILQ_FOREACH(job, &e->by_phase[ROW_RUNNING], entry)
 		if (job->active->launched && !job->active->exited)
@@ -180,6 +193,20 @@ engine_kill(struct engine *e)
 	TAILQ_FOREACH(job, &e->by_phase[ROW_DONE], entry)
 		if (run_has_processes(job))
 			run_cancel(job, 0);
+}
+
+/* What runs goes on, what is pending waits for the next engine. Nothing new is heard; what was
+ * answered till now is committed first. */
+static void
+leave_jobs(struct engine *e)
+{
+	struct session *s;
+
+	slot_executor_pause(e->executor);
+	TAILQ_FOREACH(s, &e->sessions, entry)
+		session_stop_reading(s);
+	e->last_batch = e->batches;
+	slot_loop_timer_set(e->loop, &e->linger, slot_loop_now_us(e->loop) + COMMIT_US);
 }
 
 void
@@ -193,7 +220,10 @@ engine_shutdown(struct engine *e, void (*done)(void *arg), void *arg)
 	e->shutdown_done = done;
 	e->shutdown_arg = arg;
 	submit_retry_held(e);
-	engine_cancel_all(e, MSG_REASON_SHUTDOWN);
+	if (e->store->durable)
+		leave_jobs(e);
+	else
+		engine_cancel_all(e, MSG_REASON_SHUTDOWN);
 	engine_check_idle(e);
 }
 

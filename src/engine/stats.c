@@ -2,6 +2,7 @@
 #include "engine/context.h"
 #include "engine/session.h"
 #include "engine/request.h"
+#include "engine/shelf.h"
 
 #include <sys/resource.h>
 
@@ -75,6 +76,26 @@ count_requests(const struct engine *e, struct msg_stats *out)
 	}
 }
 
+static void
+fill_journal(const struct engine *e, struct msg_stats *out)
+{
+	struct store_stats s = { .durability = "" };
+
+	e->store->ops->stats(e->store, &s);
+	out->has_journal = true;
+	out->journal = (struct msg_journal){
+		.durability = s.durability,
+		.bytes = s.bytes,
+		.wal_bytes = s.wal_bytes,
+		.commits = (int64_t)s.commits,
+		.commit_p50_us = s.commit_p50_us,
+		.commit_p99_us = s.commit_p99_us,
+		.oldest_seq = (int64_t)s.oldest_seq,
+		.degraded = s.degraded,
+		.shelved = (int64_t)shelf_count(e),
+	};
+}
+
 void
 stats_fill(const struct engine *e, struct msg_stats *out)
 {
@@ -112,4 +133,6 @@ stats_fill(const struct engine *e, struct msg_stats *out)
 	out->wait_us = percentiles(&s->wait);
 	out->run_us = percentiles(&s->run);
 	count_requests(e, out);
+	if (e->store->durable)
+		fill_journal(e, out);
 }

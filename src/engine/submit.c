@@ -1,6 +1,7 @@
 /* From specs to jobs; see submit.h. */
 #include "engine/submit.h"
 #include "engine/depend.h"
+#include "engine/load.h"
 #include "engine/spec.h"
 #include "engine/view.h"
 
@@ -23,7 +24,7 @@ check_state(const struct engine *e, struct rpc_failure *why)
 	if (e->drain != DRAIN_OFF)
 		return rpc_fail(why, RPC_DRAINING, "the daemon is draining: no new jobs until "
 		    "drain {\"mode\":\"off\"}");
-	return 0;
+	return request_check_degraded(e, why);
 }
 
 static int
@@ -94,18 +95,25 @@ check_fds(const struct submit *sub, const struct msg_spec *m, struct rpc_failure
 }
 
 static int
-no_such_job(const struct request *req, int64_t id, struct rpc_failure *why)
+no_such_job(struct submit *sub, int64_t id, struct rpc_failure *why)
 {
+	int64_t oldest;
+
+	if (!load_oldest(sub->req, &oldest)) {
+		sub->suspended = true;
+		return -1;
+	}
 	rpc_fail(why, RPC_NO_SUCH_JOB, "after: no job %lld (or it is older than the history that "
 	    "is kept)", (long long)id);
 	snprintf(why->param, sizeof why->param, "after");
 	rpc_failure_add(why, "job", id);
-	rpc_failure_add(why, "oldest_job", request_oldest_job(req->session));
+	rpc_failure_add(why, "oldest_job", oldest);
 	return -1;
 }
 
+/* What is shelved is taken down: a live job is told of its dependents. */
 static int
-check_after(const struct submit *sub, const struct msg_spec *m, size_t index,
+check_after(struct submit *sub, const struct msg_spec *m, size_t index,
     struct rpc_failure *why)
 {
 	struct engine *e = sub->req->engine;
@@ -113,7 +121,7 @@ check_after(const struct submit *sub, const struct msg_spec *m, size_t index,
 
 	for (size_t i = 0; i < m->after.n; i++) {
 		int64_t id = m->after.v[i];
-		const struct row *row;
+		struct row *row;
 
 		if (id < 0 && (uint64_t)-id <= index)
 			continue;
@@ -123,7 +131,9 @@ check_after(const struct submit *sub, const struct msg_spec *m, size_t index,
 			    (long long)-id);
 		row = e->store->ops->find(e->store, (uint64_t)id);
 		if (row == NULL || !view_visible(e, row, s->uid, s->admin))
-			return no_such_job(sub->req, id, why);
+			return no_such_job(sub, id, why);
+		if (row->phase != ROW_DONE && request_live(e, row) == NULL)
+			return rpc_fail(why, RPC_INTERNAL_ERROR, "out of memory");
 	}
 	return 0;
 }
@@ -134,12 +144,12 @@ known_by_key(const struct submit *sub, const struct msg_spec *m)
 {
 	if (m->key == NULL)
 		return NULL;
-	return keys_find(&sub->req->engine->keys, sub->req->session->uid, m->key);
+	return load_key(sub->req, m->key);
 }
 
 /* A retry of a submit that went well must go well too, whatever has changed since. */
 static int
-check_spec(const struct submit *sub, size_t index, struct rpc_failure *why)
+check_spec(struct submit *sub, size_t index, struct rpc_failure *why)
 {
 	const struct msg_spec *m = &sub->specs[index];
 	const struct engine *e = sub->req->engine;
@@ -246,9 +256,16 @@ draft_fds(const struct submit *sub, const struct msg_spec *m, struct draft *d)
 }
 
 static bool
+is_env(const struct env_blob *a, const struct env_blob *b)
+{
+	return a == b || (a != NULL && b != NULL && a->len == b->len &&
+	    memcmp(a->bytes, b->bytes, a->len) == 0);
+}
+
+static bool
 is_spec(const struct draft *d, const struct spec *spec, const struct env_blob *env)
 {
-	return env == d->env && spec->size == d->spec->size &&
+	return is_env(env, d->env) && spec->size == d->spec->size &&
 	    memcmp(spec, d->spec, spec->size) == 0;
 }
 
@@ -270,12 +287,11 @@ static int
 draft_key(const struct submit *sub, const struct msg_spec *m, const struct draft *drafts,
     struct draft *d, struct rpc_failure *why)
 {
-	struct engine *e = sub->req->engine;
 	struct row *row;
 
 	if (m->key == NULL)
 		return 0;
-	row = keys_find(&e->keys, sub->req->session->uid, m->key);
+	row = load_key(sub->req, m->key);
 	if (row != NULL && !is_spec(d, row->spec, row->env)) {
 		rpc_fail(why, RPC_KEY_CONFLICT, "key \"%s\" belongs to job %llu, which has another "
 		    "spec", m->key, (unsigned long long)row->id);
@@ -406,6 +422,7 @@ make_one(struct engine *e, struct session *s, struct job_ties_list *stream, stru
 		.queue = queue_find(e->queues, queue),
 		.uid = s->uid,
 		.owner = stream == NULL && (d->spec->flags & SPEC_BOUND) ? &s->bound : stream,
+		.session = s->id,
 		.fds = { d->fds[0], d->fds[1], d->fds[2] },
 		.cost = d->spec->size + JOB_OVERHEAD,
 	};
@@ -414,8 +431,10 @@ make_one(struct engine *e, struct session *s, struct job_ties_list *stream, stru
 	if (job == NULL)
 		return NULL;
 	*d = (struct draft){ .fds = { -1, -1, -1 } };
-	if (job->row->spec->key_off != 0)
+	if (job->row->spec->key_off != 0) {
 		keys_add(&e->keys, job->row); /* without memory: a retry makes a second job */
+		load_key_made(e, job->row);
+	}
 	if (let_go(e, job) < 0) {
 		job_cancel(job, -1, MSG_REASON_CLIENT);
 		return NULL;
@@ -470,7 +489,7 @@ still_no_room(const struct request *req)
 }
 
 static int
-check_all(const struct submit *sub, struct rpc_failure *why)
+check_all(struct submit *sub, struct rpc_failure *why)
 {
 	for (size_t i = 0; i < sub->n; i++)
 		if (check_spec(sub, i, why) < 0) {
@@ -479,6 +498,41 @@ check_all(const struct submit *sub, struct rpc_failure *why)
 			return -1;
 		}
 	return 0;
+}
+
+/* What the specs name: keys, and jobs that they come after. */
+static bool
+load_named(struct submit *sub)
+{
+	const char *keys[MSG_BATCH_MAX] = { NULL };
+	struct msg_int_list after;
+	int64_t *ids;
+	size_t n = 0;
+	bool rc;
+
+	for (size_t i = 0; i < sub->n; i++) {
+		keys[i] = sub->specs[i].key;
+		n += sub->specs[i].after.n;
+	}
+	if (!load_keys(sub->req, keys, sub->n))
+		return false;
+	if (n == 0)
+		return true;
+	ids = malloc(n * sizeof *ids);
+	if (ids == NULL) {
+		request_error(sub->req, RPC_INTERNAL_ERROR, "out of memory");
+		return false;
+	}
+	n = 0;
+	for (size_t i = 0; i < sub->n; i++) {
+		after = sub->specs[i].after;
+		for (size_t k = 0; k < after.n; k++)
+			if (after.v[k] > 0) /* else one of the same batch */
+				ids[n++] = after.v[k];
+	}
+	rc = load_jobs(sub->req, ids, n);
+	free(ids);
+	return rc;
 }
 
 enum submit_result
@@ -492,7 +546,11 @@ submit_all(struct submit *sub, struct rpc_failure *why)
 
 	if (still_no_room(sub->req))
 		return SUBMIT_FULL;
-	if (check_all(sub, why) < 0 || (drafts = drafts_make(sub, why)) == NULL)
+	if (e->store->durable && !load_named(sub))
+		return SUBMIT_SUSPENDED;
+	if (check_all(sub, why) < 0)
+		return sub->suspended ? SUBMIT_SUSPENDED : SUBMIT_REFUSED;
+	if ((drafts = drafts_make(sub, why)) == NULL)
 		return SUBMIT_REFUSED;
 	room = room_needed(drafts, sub->n);
 	if (check_size(e, room, why) < 0) {
@@ -544,6 +602,11 @@ submit_again(struct request *req, struct row *row, int64_t *id, struct rpc_failu
 	if (row->spec->flags & SPEC_FDS) {
 		rpc_fail(why, RPC_NOT_SUPPORTED, "job %llu had descriptors passed to it, which are "
 		    "gone", (unsigned long long)row->id);
+		return SUBMIT_REFUSED;
+	}
+	if (row->env_dropped) {
+		rpc_fail(why, RPC_NOT_SUPPORTED, "the environment of job %llu was not kept "
+		    "(keep_env)", (unsigned long long)row->id);
 		return SUBMIT_REFUSED;
 	}
 	if (queue_find(e->queues, queue) == NULL) {

@@ -15,12 +15,14 @@ struct submit {
 	/* results */
 	int64_t *ids;                 /* n of them, the caller's storage */
 	bool existing;                /* the last of them was there already, under its key */
+	bool suspended;               /* inside */
 };
 
 enum submit_result {
 	SUBMIT_DONE,   /* ids are set; jobs that could start have started */
 	SUBMIT_FULL,   /* nothing happened: no room */
-	SUBMIT_REFUSED /* nothing happened: see the failure */
+	SUBMIT_REFUSED, /* nothing happened: see the failure */
+	SUBMIT_SUSPENDED, /* … yet: the request waits for a read, see load.h */
 };
 
 enum submit_result submit_all(struct submit *sub, struct rpc_failure *why);

@@ -1,5 +1,6 @@
 /* Submits that find no room: refused, or held until there is; see submit.h. */
 #include "engine/submit.h"
+#include "engine/load.h"
 
 #define RETRY_AFTER_MIN_MS 10
 #define RETRY_AFTER_MAX_MS 60000
@@ -45,8 +46,10 @@ static const struct request_ops held_ops = { 0 };
 void
 submit_hold(struct request *req, request_handler try_again)
 {
-	if (req->held)
-		return; /* still no room */
+	if (req->held) { /* still no room */
+		load_release(req);
+		return;
+	}
 	if (!request_may_wait(req))
 		return;
 	if (req->session->nheld >= SESSION_HELD_MAX) {
@@ -72,7 +75,7 @@ submit_retry_held(struct engine *e)
 		if (!e->shutting_down && e->drain == DRAIN_OFF &&
 		    e->npending >= e->limits.max_pending)
 			return;
-		if (!submit_is_behind(e, req))
+		if (!load_busy(req) && !submit_is_behind(e, req))
 			req->try_again(req);
 	}
 }

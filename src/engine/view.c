@@ -1,6 +1,8 @@
 /* Rows as clients see them; see view.h. */
 #include "engine/view.h"
 #include "engine/capture.h"
+#include "engine/load.h"
+#include "engine/shelf.h"
 #include "engine/spec.h"
 
 #include <errno.h>
@@ -51,12 +53,20 @@ view_stream(struct view *v, const struct row *row, int stream, int64_t with_outp
 	size_t max = with_output > 0 ? (size_t)with_output : 0, cost;
 
 	*out = (struct msg_bytes){ "", 0 };
-	if (c == NULL || max == 0 || capture_kept_bytes(c, stream) == 0)
-		return 0;
 	if (max > *budget)
 		max = *budget;
-	if (read_stream(v, c, stream, max, out) < 0)
-		return -ENOMEM;
+	if (max == 0)
+		return 0;
+	if (c != NULL) {
+		if (capture_kept_bytes(c, stream) == 0)
+			return 0;
+		if (read_stream(v, c, stream, max, out) < 0)
+			return -ENOMEM;
+	} else if (!load_kept(v->req, row, stream, out, NULL)) {
+		return 0;
+	} else if (out->len > max) {
+		out->len = max;
+	}
 	cost = jsonw_bytes_size(out->ptr, out->len);
 	while (cost > *budget) { /* escapes: take less until it fits */
 		out->len /= 2;
@@ -193,8 +203,8 @@ view_job(struct view *v, const struct engine *e, const struct row *row, size_t a
 		b.cwd != NULL ? strlen(b.cwd) : 1 };
 	out->attempt = row->attempt;
 	out->submitted_us = row->submitted_us;
-	if (row->phase == ROW_PENDING && live != NULL)
-		out->reason = job_reason(live);
+	if (row->phase == ROW_PENDING)
+		out->reason = live != NULL ? job_reason(live) : shelf_reason(e, row->id);
 	if (row->run != NULL)
 		view_run(row, out);
 	view_output_size(row, out);

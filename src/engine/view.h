@@ -13,6 +13,7 @@ bool view_visible(const struct engine *e, const struct row *row, uid_t uid, bool
 /* The text that a view borrows: freed with view_free. */
 struct view {
 	struct arena arena;
+	const struct request *req; /* for which output was loaded that no capture holds; NULL */
 };
 
 /* Fills c from a done row; with_output bytes of each stream at most, taking what it uses from

@@ -6,7 +6,12 @@
 
 /* The format has no padding: what isn't a field would be a leak of memory to the other side. */
 static_assert(sizeof(struct frame_head) == 8, "frame_head");
-static_assert(sizeof(struct frame_welcome) == 24, "frame_welcome");
+static_assert(sizeof(struct frame_welcome) == 64, "frame_welcome");
+static_assert(sizeof(struct frame_held) == 32, "frame_held");
+static_assert(sizeof(struct frame_stdin_closed) == 24, "frame_stdin_closed");
+static_assert(sizeof(struct frame_reexec) == 16, "frame_reexec");
+static_assert(sizeof(struct frame_speaks) == 16, "frame_speaks");
+static_assert(sizeof(struct frame_renewed) == 16, "frame_renewed");
 static_assert(sizeof(struct frame_run) == 40, "frame_run");
 static_assert(sizeof(struct frame_cancel) == 32, "frame_cancel");
 static_assert(sizeof(struct frame_signal) == 40, "frame_signal");
@@ -64,18 +69,27 @@ unsigned frame_ack_count(const struct frame_ack *ack)
 	return (unsigned)((ack->head.len - sizeof(ack->head)) / sizeof(ack->entries[0]));
 }
 
-/* Each role at most once, none after the first NONE. */
-static bool roles_are_right(const uint8_t roles[LAUNCH_FDS_MAX])
+unsigned frame_held_fds(const struct frame_held *held)
+{
+	unsigned n = 0;
+
+	while (n < FRAME_KEPT_MAX && held->roles[n] != LAUNCH_FD_NONE)
+		n++;
+	return n;
+}
+
+/* Each role of those allowed at most once, none after the first NONE. */
+static bool roles_are_right(const uint8_t *roles, unsigned n, unsigned least)
 {
 	unsigned seen = 0;
 
-	for (unsigned i = 0; i < LAUNCH_FDS_MAX; i++) {
-		if (roles[i] > LAUNCH_FD_BODY)
-			return false;
+	for (unsigned i = 0; i < n; i++) {
 		if (roles[i] == LAUNCH_FD_NONE) {
 			seen |= 1u << LAUNCH_FD_NONE;
 			continue;
 		}
+		if (roles[i] < least || roles[i] > LAUNCH_FD_KEEP_STDERR)
+			return false;
 		if (seen & (1u << roles[i] | 1u << LAUNCH_FD_NONE))
 			return false;
 		seen |= 1u << roles[i];
@@ -87,7 +101,7 @@ static const char *check_run(const struct frame_run *run, size_t len)
 {
 	uint64_t whole = (uint64_t)run->body_len + run->env_len;
 
-	if (!roles_are_right(run->roles))
+	if (!roles_are_right(run->roles, LAUNCH_FDS_MAX, LAUNCH_FD_STDIN))
 		return "roles of descriptors are malformed";
 	if (frame_run_has_memfd(run)) {
 		if (len != sizeof(*run))
@@ -114,6 +128,17 @@ static const char *check_exit(const struct frame_exit *ex)
 	return NULL;
 }
 
+static const char *check_held(const struct frame_held *held)
+{
+	return roles_are_right(held->roles, FRAME_KEPT_MAX, LAUNCH_FD_KEEP_STDIN) ? NULL :
+	    "roles of descriptors are malformed";
+}
+
+static const char *check_welcome(const struct frame_welcome *w)
+{
+	return memchr(w->build, 0, sizeof(w->build)) ? NULL : "build has no end";
+}
+
 /* The length of the fixed fields; 0 for an unknown type. */
 static size_t fixed_len(unsigned type)
 {
@@ -138,6 +163,16 @@ static size_t fixed_len(unsigned type)
 		return sizeof(struct frame_gone);
 	case FRAME_SIGNALED:
 		return sizeof(struct frame_signaled);
+	case FRAME_STDIN_CLOSED:
+		return sizeof(struct frame_stdin_closed);
+	case FRAME_REEXEC:
+		return sizeof(struct frame_reexec);
+	case FRAME_HELD:
+		return sizeof(struct frame_held);
+	case FRAME_SPEAKS:
+		return sizeof(struct frame_speaks);
+	case FRAME_RENEWED:
+		return sizeof(struct frame_renewed);
 	}
 	return 0;
 }
@@ -167,8 +202,27 @@ static const char *check(const union frame *frame, size_t len)
 		return frame->signal.scope > LAUNCH_SCOPE_TREE ? "unknown scope" : NULL;
 	case FRAME_EXIT:
 		return check_exit(&frame->exit);
+	case FRAME_HELD:
+		return check_held(&frame->held);
+	case FRAME_WELCOME:
+		return check_welcome(&frame->welcome);
 	}
 	return NULL;
+}
+
+static bool is_of_every_version(unsigned type)
+{
+	return type == FRAME_REEXEC || type == FRAME_RENEWED || type == FRAME_SPEAKS;
+}
+
+unsigned frame_other_version(const void *bytes, size_t len)
+{
+	struct frame_head head;
+
+	if (len < sizeof(head))
+		return 0;
+	memcpy(&head, bytes, sizeof(head));
+	return head.len == len && head.version != FRAME_VERSION ? head.version : 0;
 }
 
 int frame_read(union frame *frame, const void *bytes, size_t len, const char **why)
@@ -181,7 +235,7 @@ int frame_read(union frame *frame, const void *bytes, size_t len, const char **w
 		return -1;
 	memcpy(&frame->head, bytes, sizeof(frame->head));
 	*why = "another version";
-	if (frame->head.version != FRAME_VERSION)
+	if (frame->head.version != FRAME_VERSION && !is_of_every_version(frame->head.type))
 		return -1;
 	*why = "unknown type";
 	fixed = fixed_len(frame->head.type);

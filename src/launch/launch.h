@@ -109,7 +109,12 @@ struct launch_ops {
 	void (*ack)(struct launch *l, uint64_t job, uint32_t attempt); /* exit recorded */
 	void (*ceiling)(struct launch *l, uint32_t slots); /* never more than this at once */
 	void (*flush)(struct launch *l); /* sends what is queued: once a turn */
-	void (*free)(struct launch *l);  /* closes: in memory mode that ends every job */
+	/* Closes: in memory mode that ends every job. One that `keeps` goes on with its jobs, and
+	 * drops RUN and SIGNAL frames that it had not read. */
+	void (*free)(struct launch *l);
+	/* We closed our end of the job's stdin: so does who keeps it. Only where it `keeps`, NULL
+	 * is allowed elsewhere. */
+	void (*close_stdin)(struct launch *l, uint64_t job, uint32_t attempt);
 };
 
 struct launch {
@@ -136,7 +141,8 @@ struct launch *launch_start(struct event_base *base, const struct launch_options
 struct launch *launch_connect(struct event_base *base, const char *socket_path,
     const struct launch_options *options, const struct launch_handlers *handlers, void *arg,
     int *error, const char **where);
-/* The launcher's pid, for logs. */
+/* The launcher's pid, for logs; 0: not known yet (of one that ran before us until on_ready), or
+ * none any more. */
 int launch_pid(const struct launch *l);
 
 #endif

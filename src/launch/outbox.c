@@ -212,6 +212,25 @@ void outbox_refuse_run(const struct launch_run *run)
 	close_fds(run->fds, run->nfds < LAUNCH_FDS_MAX ? run->nfds : LAUNCH_FDS_MAX);
 }
 
+int outbox_shorten_first(struct outbox *box)
+{
+	struct outgoing *o = box->first;
+	struct frame_run *f = (struct frame_run *)o->bytes;
+	struct launch_run parts = {.body = o->bytes + sizeof(*f)};
+	int fd;
+
+	if (f->head.type != FRAME_RUN || o->len <= sizeof(*f) || o->nfds == LAUNCH_FDS_MAX)
+		return EMSGSIZE;
+	parts.body_len = o->len - sizeof(*f);
+	fd = seal_body(&parts);
+	if (fd < 0)
+		return -fd;
+	attach(o, fd, LAUNCH_FD_BODY);
+	o->len = sizeof(*f);
+	f->head.len = (uint32_t)o->len;
+	return 0;
+}
+
 /* ---- sending ---- */
 
 struct send_batch {

@@ -31,5 +31,8 @@ void outbox_refuse_run(const struct launch_run *run);
 
 /* Sends what goes out without waiting. 0: everything; or the errno (positive) that stopped it. */
 int outbox_send(struct outbox *box, int fd);
+/* The first frame is too long for the socket (EMSGSIZE): moves its bytes into a memfd. 0, or an
+ * errno: EMSGSIZE where nothing can be moved. */
+int outbox_shorten_first(struct outbox *box);
 
 #endif

@@ -23,14 +23,17 @@ static int64_t after_ms(int64_t ms)
 static void kill_round(struct launcher *l, struct job *job)
 {
 	job->phase = PHASE_KILL;
-	tree_kill(l, job);
+	l->look_around = true;
+	if (!tree_kill(l, job)) { /* in the next turn: others have theirs first */
+		timers_set(&l->timers, job, sys_now_us() + 1);
+		return;
+	}
 	job->tick_ms = job->tick_ms ? job->tick_ms * 2 : TICK_FIRST_MS;
 	if (job->tick_ms > TICK_MAX_MS)
 		job->tick_ms = TICK_MAX_MS;
 	if (++job->ticks > TICKS_QUICK)
 		job->tick_ms = TICK_SLOW_MS;
 	timers_set(&l->timers, job, after_ms(job->tick_ms));
-	l->look_around = true;
 }
 
 static void term(struct launcher *l, struct job *job, int64_t grace_ms)
@@ -122,5 +125,6 @@ void end_all(struct launcher *l)
 	l->stopping = true;
 	l->leave_us = after_ms(most_ms + KILL_WAIT_MS);
 	while ((job = table_next(&l->table, job)))
-		end_job(l, job, LAUNCH_CAUSE_CANCEL, job->grace_ms < most_ms ? job->grace_ms : most_ms);
+		end_job(l, job, LAUNCH_CAUSE_CANCEL,
+		    job->grace_ms < most_ms ? job->grace_ms : most_ms);
 }

@@ -1,4 +1,4 @@
-/* Frames from the engine, and the life of the connection. What a frame asks for is done elsewhere. */
+/* Frames from the engine, and the life of the connection. What they ask for is done elsewhere. */
 #define _GNU_SOURCE 1
 #include "launcher/engine.h"
 
@@ -18,10 +18,13 @@
 #include "launcher/start.h"
 #include "launcher/sys.h"
 #include "launcher/tell.h"
+#include "launcher/upgrade.h"
 
 #define RECV_BATCH 16u
 #define RECV_ROUNDS 8u
+#define LAST_ROUNDS 1024u /* more than a socket's queue can hold */
 #define FDS_ROOM CMSG_SPACE(LAUNCH_FDS_MAX * sizeof(int))
+#define FDS_LEN CMSG_LEN(LAUNCH_FDS_MAX * sizeof(int)) /* in the padding, one more would fit */
 
 /* Buffers of one batch; all of it is mapped, and only what is used becomes resident. */
 struct batch {
@@ -36,11 +39,11 @@ struct batch {
 	} control[RECV_BATCH];
 };
 
-int engine_init(struct launcher *l, int fd)
+int engine_init(struct launcher *l)
 {
 	struct engine *e = &l->engine;
 
-	e->fd = fd;
+	e->fd = -1;
 	e->ceiling = UINT64_MAX;
 	e->in = sys_map(sizeof(struct batch));
 	while (e->instance == 0) {
@@ -48,6 +51,22 @@ int engine_init(struct launcher *l, int fd)
 			return -1;
 	}
 	return e->in ? 0 : -1;
+}
+
+int engine_watch(struct launcher *l)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.u64 = ENGINE_TAG};
+
+	l->engine.interest = EPOLLIN;
+	return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->engine.fd, &event);
+}
+
+void engine_take(struct launcher *l, int fd)
+{
+	l->engine.fd = fd;
+	l->engine.greeted = false;
+	if (engine_watch(l) < 0)
+		engine_lost(l);
 }
 
 void engine_set_interest(struct launcher *l, uint32_t events)
@@ -65,8 +84,8 @@ void engine_set_interest(struct launcher *l, uint32_t events)
 static void on_hello(struct launcher *l)
 {
 	l->engine.greeted = true;
-	tell_welcome(l);
-	tell_again(l);
+	l->engine.serial++;
+	tell_hello(l);
 }
 
 static void on_cancel(struct launcher *l, const struct frame_cancel *f)
@@ -125,8 +144,19 @@ static void on_ack(struct launcher *l, const struct frame_ack *f)
 		if (!job || !job->exit_told)
 			continue;
 		job->acked = true;
+		start_close_kept(job);
 		tell_forget_if_done(l, job);
 	}
+}
+
+static void on_stdin_closed(struct launcher *l, const struct frame_stdin_closed *f)
+{
+	struct job *job = table_find(&l->table, f->job, f->attempt);
+
+	if (!job || job->kept_fds[0] < 0)
+		return;
+	close(job->kept_fds[0]);
+	job->kept_fds[0] = -1;
 }
 
 /* ---- receiving ---- */
@@ -145,7 +175,8 @@ static void take_frame(struct launcher *l, const char *bytes, size_t len, const 
 	const char *why = NULL;
 
 	if (frame_read(&f, bytes, len, &why) == 0) {
-		if (!l->engine.greeted && f.head.type != FRAME_HELLO)
+		if (!l->engine.greeted && f.head.type != FRAME_HELLO &&
+		    f.head.type != FRAME_REEXEC)
 			why = "before HELLO";
 		else if (f.head.type >= FRAME_WELCOME)
 			why = "of the wrong direction";
@@ -155,6 +186,8 @@ static void take_frame(struct launcher *l, const char *bytes, size_t len, const 
 	if (why) {
 		log_warn("ignored a frame of %zu bytes: %s", len, why);
 		close_fds(fds, nfds);
+		if (frame_other_version(bytes, len))
+			tell_speaks(l);
 		return;
 	}
 	switch ((enum frame_type)f.head.type) {
@@ -176,10 +209,19 @@ static void take_frame(struct launcher *l, const char *bytes, size_t len, const 
 	case FRAME_CEILING:
 		l->engine.ceiling = f.ceiling.slots;
 		return;
+	case FRAME_STDIN_CLOSED:
+		on_stdin_closed(l, &f.stdin_closed);
+		return;
+	case FRAME_REEXEC:
+		upgrade_begin(l, true);
+		return;
 	case FRAME_WELCOME:
 	case FRAME_EXIT:
 	case FRAME_GONE:
 	case FRAME_SIGNALED:
+	case FRAME_HELD:
+	case FRAME_SPEAKS:
+	case FRAME_RENEWED:
 		return;
 	}
 }
@@ -210,7 +252,7 @@ static int receive(struct engine *e, struct batch *b)
 		    .msg_iov = &b->iov[i],
 		    .msg_iovlen = 1,
 		    .msg_control = &b->control[i],
-		    .msg_controllen = sizeof(b->control[i]),
+		    .msg_controllen = FDS_LEN,
 		};
 	}
 	do
@@ -257,17 +299,59 @@ void engine_receive(struct launcher *l)
 
 /* ---- the end ---- */
 
+/* A frame that the engine sent before it went. What it had begun to end, ends; what it had not
+ * begun, does not begin. */
+static void take_last(struct launcher *l, const char *bytes, size_t len)
+{
+	const char *why;
+	union frame f;
+
+	if (frame_read(&f, bytes, len, &why) < 0)
+		return;
+	if (f.head.type == FRAME_ACK)
+		on_ack(l, &f.ack);
+	else if (f.head.type == FRAME_CANCEL)
+		on_cancel(l, &f.cancel);
+	else if (f.head.type == FRAME_STDIN_CLOSED)
+		on_stdin_closed(l, &f.stdin_closed);
+}
+
+static void receive_last(struct launcher *l)
+{
+	struct batch *b = l->engine.in;
+	int fds[LAUNCH_FDS_MAX], n = 1;
+
+	for (unsigned rounds = 0; n > 0 && rounds < LAST_ROUNDS; rounds++) {
+		n = receive(&l->engine, b);
+		for (int i = 0; i < n; i++) {
+			struct msghdr *m = &b->msgs[i].msg_hdr;
+
+			close_fds(fds, take_fds(m, fds));
+			if (b->msgs[i].msg_len == 0)
+				return;
+			if (!(m->msg_flags & MSG_TRUNC))
+				take_last(l, b->frames[i].bytes, b->msgs[i].msg_len);
+		}
+	}
+}
+
 void engine_lost(struct launcher *l)
 {
 	struct engine *e = &l->engine;
 
 	if (e->fd < 0)
 		return;
+	if (listen_is_open(l) && e->greeted)
+		receive_last(l);
 	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, e->fd, NULL);
 	close(e->fd);
 	e->fd = -1;
+	e->greeted = false;
 	tell_drop_all(l);
-	end_all(l);
+	if (listen_is_open(l))
+		listen_again(l);
+	else
+		end_all(l);
 }
 
 void engine_flush(struct launcher *l)
@@ -278,5 +362,5 @@ void engine_flush(struct launcher *l)
 
 bool engine_is_done(const struct launcher *l)
 {
-	return l->engine.fd < 0 || l->table.used == 0;
+	return l->table.used == 0 || (l->engine.fd < 0 && !listen_is_open(l));
 }

@@ -22,6 +22,7 @@ struct kin_process {
 	uint32_t next;  /* hash chain */
 	uint64_t start; /* to tell a recycled pid */
 	int64_t since_us; /* adopted: when it was first seen */
+	bool stopped;   /* STOP was sent, to be followed by KILL */
 	bool decided;   /* adopted: it has its owner, or will never have one */
 };
 

@@ -8,12 +8,14 @@
 
 #include "launcher/engine.h"
 #include "launcher/kin.h"
+#include "launcher/listen.h"
 #include "launcher/proc.h"
 #include "launcher/spawn.h"
 #include "launcher/table.h"
 #include "launcher/tell.h"
 #include "launcher/timer.h"
 #include "launcher/tree.h"
+#include "launcher/upgrade.h"
 
 #define STOP_GRACE_MAX_MS 5000 /* for jobs, when the launcher itself has to end */
 #define ACK_WAIT_MS 5000       /* and for the engine to acknowledge */
@@ -24,6 +26,8 @@
 /* In epoll's data stands the index of the job whose leader ended, or one of these. */
 #define ENGINE_TAG UINT64_MAX
 #define SIGNAL_TAG (UINT64_MAX - 1)
+#define LISTEN_TAG (UINT64_MAX - 2)
+#define NOTIFY_TAG (UINT64_MAX - 3)
 
 struct launcher {
 	struct table table;
@@ -35,6 +39,8 @@ struct launcher {
 	struct spawner spawner;
 	struct engine engine;
 	struct tell tell;
+	struct listen listen;
+	struct upgrade upgrade;
 	struct epoll_event events[EVENTS_MAX];
 	int epoll_fd;
 	int signal_fd;

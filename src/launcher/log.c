@@ -51,6 +51,15 @@ void log_error(const char *format, ...)
 	va_end(args);
 }
 
+void log_info(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	log_line("info", format, args);
+	va_end(args);
+}
+
 void log_warn(const char *format, ...)
 {
 	va_list args;

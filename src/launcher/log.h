@@ -5,6 +5,7 @@
 #define LOG_LINE_MAX 512
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

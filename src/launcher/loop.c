@@ -43,6 +43,8 @@ static void read_signals(struct launcher *l)
 	for (ssize_t i = 0; i < n / (ssize_t)sizeof(info[0]); i++) {
 		if (info[i].ssi_signo == SIGCHLD)
 			reap_orphans(l);
+		else if (info[i].ssi_signo == SIGHUP)
+			upgrade_begin(l, false);
 		else
 			on_term(l);
 	}
@@ -61,13 +63,17 @@ static void on_engine(struct launcher *l, uint32_t events)
 static void dispatch(struct launcher *l, const struct epoll_event *events, int n)
 {
 	uint32_t engine_events = 0;
-	bool signals = false;
+	bool signals = false, notify = false, connection = false;
 
 	for (int i = 0; i < n; i++) {
 		if (events[i].data.u64 == ENGINE_TAG)
 			engine_events = events[i].events;
 		else if (events[i].data.u64 == SIGNAL_TAG)
 			signals = true;
+		else if (events[i].data.u64 == LISTEN_TAG)
+			connection = true;
+		else if (events[i].data.u64 == NOTIFY_TAG)
+			notify = true;
 		else
 			reap_on_pidfd(l, &l->table.jobs[events[i].data.u64]);
 	}
@@ -75,6 +81,17 @@ static void dispatch(struct launcher *l, const struct epoll_event *events, int n
 		read_signals(l);
 	if (engine_events)
 		on_engine(l, engine_events);
+	if (notify)
+		listen_on_notify(l);
+	if (connection)
+		listen_on_connection(l);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	if (a < 0 || b < 0)
+		return a < 0 ? b : a;
+	return a < b ? a : b;
 }
 
 /* Milliseconds until something is due; -1: nothing is. */
@@ -82,8 +99,12 @@ static int wait_ms(const struct launcher *l)
 {
 	int64_t due = timers_next_us(&l->timers), ms;
 
-	if (l->stopping && (due < 0 || l->leave_us < due))
-		due = l->leave_us;
+	if (l->stopping)
+		due = earlier(due, l->leave_us);
+	if (l->tell.retry_us)
+		due = earlier(due, l->tell.retry_us);
+	due = earlier(due, listen_next_us(l));
+	due = earlier(due, upgrade_next_us(l));
 	if (l->look_again)
 		return 1;
 	if (due < 0)
@@ -117,17 +138,26 @@ static bool may_leave(struct launcher *l)
 	return sys_now_us() >= l->leave_us;
 }
 
+static bool is_over(struct launcher *l)
+{
+	bool unwanted = listen_is_over(l);
+
+	return unwanted || (l->stopping && may_leave(l));
+}
+
 int loop_run(struct launcher *l)
 {
 	int n;
 
 	if (watch(l, l->signal_fd, SIGNAL_TAG, EPOLLIN) < 0 ||
-	    watch(l, l->engine.fd, ENGINE_TAG, EPOLLIN | EPOLLRDHUP) < 0) {
+	    (l->engine.fd >= 0 && engine_watch(l) < 0) || listen_watch(l) < 0) {
 		log_error("epoll_ctl failed: errno=%d", errno);
 		return -1;
 	}
-	l->engine.interest = EPOLLIN;
-	while (!l->stopping || !may_leave(l)) {
+	/* Of what ended while an earlier binary became this one, no signal is left. */
+	reap_orphans(l);
+	engine_flush(l);
+	while (!is_over(l)) {
 		n = epoll_wait(l->epoll_fd, l->events, EVENTS_MAX, wait_ms(l));
 		dispatch(l, l->events, n);
 		run_timers(l);
@@ -135,6 +165,7 @@ int loop_run(struct launcher *l)
 		l->look_again = false;
 		for (int i = 0; i < SETTLE_MAX && l->look_around; i++)
 			reap_settle(l);
+		upgrade_turn(l);
 		engine_flush(l);
 	}
 	if (l->table.active)

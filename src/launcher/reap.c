@@ -126,6 +126,7 @@ void reap_orphans(struct launcher *l)
 	siginfo_t info;
 
 	l->look_around = true;
+	upgrade_reap_probe(l);
 	if (l->table.blind)
 		reap_blind_leaders(l);
 	while (l->adopted.count) {
@@ -133,6 +134,10 @@ void reap_orphans(struct launcher *l)
 
 		if (sys_peek_child(&pid, &info, NULL) <= 0)
 			return;
+		if (pid == l->upgrade.probe) {
+			upgrade_reap_probe(l);
+			continue;
+		}
 		leader = table_find_leader(&l->table, pid);
 		if (leader) {
 			reap_leader(l, leader);
@@ -219,7 +224,7 @@ static void on_child(pid_t pid, void *arg)
 	struct kin_process *child;
 	struct proc_stat st;
 
-	if (table_find_leader(&l->table, pid))
+	if (table_find_leader(&l->table, pid) || pid == l->upgrade.probe)
 		return;
 	child = kin_find(&l->adopted, pid);
 	if ((child && child->decided) || proc_stat(&l->proc, pid, &st) < 0)

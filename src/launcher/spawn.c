@@ -27,10 +27,17 @@
 #define AREA_KEPT (64u * 1024) /* bytes of it that stay resident between jobs */
 #define PATH_DEFAULT "/bin:/usr/bin"
 
-int spawn_init(struct spawner *s, uint32_t jobs)
+int spawn_init(struct spawner *s, uint32_t jobs, int report_fd)
 {
-	s->reports = mmap(NULL, jobs * sizeof(*s->reports), PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	size_t size = jobs * sizeof(*s->reports);
+
+	s->report_fd = report_fd < 0 ? memfd_create("slot-reports", MFD_CLOEXEC) : report_fd;
+	if (report_fd < 0 && s->report_fd >= 0 && ftruncate(s->report_fd, (off_t)size) < 0) {
+		close(s->report_fd); /* a limit on files' sizes counts here, too */
+		s->report_fd = -1;
+	}
+	s->reports = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | (s->report_fd < 0 ? MAP_ANONYMOUS : 0), s->report_fd, 0);
 	if (s->reports == MAP_FAILED)
 		return -1;
 	s->area = sys_map_inherited(AREA_SIZE);

@@ -23,6 +23,7 @@ struct spawn_report {
 
 struct spawner {
 	struct spawn_report *reports; /* one per job of the table, shared with children */
+	int report_fd;                /* their memory, for the next binary; -1: just memory */
 	char *area;                   /* what a child inherits: bytes, then argv and envp */
 	size_t area_used;
 	int null_fd;
@@ -43,7 +44,9 @@ struct spawn_order {
 	int fds[3];     /* where the body says "passed" */
 };
 
-int spawn_init(struct spawner *s, uint32_t jobs); /* 0 or -1: no memory */
+/* report_fd: of an earlier binary in this process, whose children still write there; -1: none. 0 or
+ * -1: no memory. */
+int spawn_init(struct spawner *s, uint32_t jobs, int report_fd);
 
 /* Copies an inline body and environment to where the child will find them, for the next spawn. */
 const char *spawn_keep(struct spawner *s, const char *bytes, size_t len);

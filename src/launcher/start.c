@@ -24,6 +24,7 @@ struct start {
 	size_t body_len, env_len;
 	int fds[3];        /* -1: not passed */
 	int body_fd;       /* the memfd, or -1 */
+	int kept[3];       /* to be kept for the engine, or -1 */
 	struct body body;
 };
 
@@ -116,7 +117,7 @@ static bool worth_waiting(int error)
 	return false;
 }
 
-static void watch(struct launcher *l, struct job *job)
+void start_watch(struct launcher *l, struct job *job)
 {
 	struct epoll_event event = {
 	    /* Once: a child that is not yet at exec may hold a copy of the descriptor. */
@@ -153,7 +154,7 @@ static int launch_leader(struct launcher *l, struct job *job, const struct start
 	job->pid = pid;
 	job->started_us = now;
 	job->start_ticks = ticks;
-	watch(l, job);
+	start_watch(l, job);
 	table_set_state(&l->table, job, JOB_RUNNING);
 	if (job->timeout_ms)
 		timers_set(&l->timers, job, job->timeout_ms > (INT64_MAX - now) / 1000 ?
@@ -190,6 +191,12 @@ static bool hold(struct launcher *l, struct job *job, struct start *s)
 	table_set_state(&l->table, job, JOB_HELD);
 	timers_set(&l->timers, job, sys_now_us() + job->tick_ms * 1000);
 	return true;
+}
+
+void start_close_kept(struct job *job)
+{
+	close_all(job->kept_fds, 3);
+	job->kept_fds[0] = job->kept_fds[1] = job->kept_fds[2] = -1;
 }
 
 static void close_held(struct job *job)
@@ -256,6 +263,9 @@ static void add_and_start(struct launcher *l, const struct frame_run *run, struc
 	job->timeout_ms = s->body.timeout_ms;
 	job->grace_ms = s->body.grace_ms >= 0 ? s->body.grace_ms : l->grace_ms;
 	job->keep_leftovers = s->body.keep_leftovers;
+	job->serial = l->engine.serial;
+	memcpy(job->kept_fds, s->kept, sizeof(s->kept));
+	s->kept[0] = s->kept[1] = s->kept[2] = -1;
 	error = launch_leader(l, job, s);
 	if (error == 0)
 		return;
@@ -266,6 +276,7 @@ static void add_and_start(struct launcher *l, const struct frame_run *run, struc
 static void sort_fds(struct start *s, const struct frame_run *run, const int *fds, unsigned nfds)
 {
 	s->body_fd = s->fds[0] = s->fds[1] = s->fds[2] = -1;
+	s->kept[0] = s->kept[1] = s->kept[2] = -1;
 	for (unsigned i = 0; i < nfds; i++) {
 		switch ((enum launch_fd_role)run->roles[i]) {
 		case LAUNCH_FD_STDIN:
@@ -275,6 +286,11 @@ static void sort_fds(struct start *s, const struct frame_run *run, const int *fd
 			break;
 		case LAUNCH_FD_BODY:
 			s->body_fd = fds[i];
+			break;
+		case LAUNCH_FD_KEEP_STDIN:
+		case LAUNCH_FD_KEEP_STDOUT:
+		case LAUNCH_FD_KEEP_STDERR:
+			s->kept[run->roles[i] - LAUNCH_FD_KEEP_STDIN] = fds[i];
 			break;
 		case LAUNCH_FD_NONE:
 			break;
@@ -343,5 +359,6 @@ void start_run(struct launcher *l, const struct frame_run *run, const char *payl
 		tell_refused(l, run->job, run->attempt, EINVAL);
 	}
 	close_all(s.fds, 3);
+	close_all(s.kept, 3);
 	close_all(&s.body_fd, 1);
 }

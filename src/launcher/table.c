@@ -66,10 +66,26 @@ struct job *table_find_leader(const struct table *t, pid_t pid)
 	return i == JOB_NONE ? NULL : &t->jobs[i];
 }
 
+static struct job *job_init(struct table *t, uint32_t i, uint64_t id, uint32_t attempt)
+{
+	struct job *job = &t->jobs[i];
+
+	memset(job, 0, sizeof(*job));
+	job->id = job->exit.job = id;
+	job->attempt = job->exit.attempt = attempt;
+	job->pidfd = job->held_body = -1;
+	for (int k = 0; k < 3; k++)
+		job->held_fds[k] = job->kept_fds[k] = -1;
+	job->heap_index = JOB_NONE;
+	job->next_id = *id_bucket(t, id, attempt);
+	*id_bucket(t, id, attempt) = i;
+	t->used++;
+	return job;
+}
+
 struct job *table_add(struct table *t, uint64_t id, uint32_t attempt)
 {
 	uint32_t i = t->free_first;
-	struct job *job;
 
 	if (i == JOB_NONE && t->touched == t->capacity)
 		return NULL;
@@ -77,17 +93,19 @@ struct job *table_add(struct table *t, uint64_t id, uint32_t attempt)
 		t->free_first = t->jobs[i].next_id;
 	else
 		i = t->touched++;
-	job = &t->jobs[i];
-	memset(job, 0, sizeof(*job));
-	job->id = job->exit.job = id;
-	job->attempt = job->exit.attempt = attempt;
-	job->pidfd = job->held_body = -1;
-	job->held_fds[0] = job->held_fds[1] = job->held_fds[2] = -1;
-	job->heap_index = JOB_NONE;
-	job->next_id = *id_bucket(t, id, attempt);
-	*id_bucket(t, id, attempt) = i;
-	t->used++;
-	return job;
+	return job_init(t, i, id, attempt);
+}
+
+struct job *table_restore(struct table *t, uint32_t index, uint64_t id, uint32_t attempt)
+{
+	if (index < t->touched || index >= t->capacity || table_find(t, id, attempt))
+		return NULL;
+	for (; t->touched < index; t->touched++) {
+		t->jobs[t->touched].next_id = t->free_first;
+		t->free_first = t->touched;
+	}
+	t->touched++;
+	return job_init(t, index, id, attempt);
 }
 
 static void remove_id(struct table *t, struct job *job)

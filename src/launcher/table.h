@@ -49,15 +49,20 @@ struct job {
 	uint32_t heap_index;
 	int64_t tick_ms;    /* between two rounds of killing, or of trying to start */
 	uint32_t ticks;
+	uint32_t stops;     /* rounds of STOP since the last KILL */
+	bool leader_stopped;
 
 	struct launch_exit exit;
 	bool exit_due, gone_due; /* to be told */
-	bool exit_told, gone_told, acked;
+	bool exit_told, gone_told, acked; /* told: to the engine that is there now */
 
 	int held_fds[3];    /* HELD: stdin, stdout, stderr, and body with environment */
 	int held_body;
 	uint32_t held_body_len, held_env_len;
 	int64_t held_until_us;
+
+	int kept_fds[3];    /* the engine's ends of its pipes, until the exit is acknowledged */
+	uint32_t serial;    /* of the engine that started it */
 
 	uint32_t next_id, next_pid;         /* hash chains, free list */
 	uint32_t next_out;                  /* queue of what is to be told */
@@ -91,6 +96,10 @@ struct job *table_find_leader(const struct table *t, pid_t pid);
 /* A cleared job under this name, still FREE: table_set_state decides. NULL: the table is full.
  * The name must not be in use. */
 struct job *table_add(struct table *t, uint64_t id, uint32_t attempt);
+
+/* As table_add, at this index, when a table is filled anew: indices only grow, the gaps are free.
+ * NULL: the index is out of order or beyond the table. */
+struct job *table_restore(struct table *t, uint32_t index, uint64_t id, uint32_t attempt);
 
 /* Moves a job; for RUNNING its pid and pidfd are set before. FREE gives it back. */
 void table_set_state(struct table *t, struct job *job, enum job_state state);

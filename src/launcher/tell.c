@@ -3,22 +3,33 @@
 #include "launcher/tell.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include "launch/frame.h"
 #include "launcher/launcher.h"
+#include "launcher/start.h"
 #include "launcher/sys.h"
 
 #define SEND_BATCH 32u
+#define RETRY_US 2000
+
+/* What a frame was made from, and settles when it is sent. */
+enum source { FROM_TABLE_HELD, FROM_HELLO, FROM_RING, FROM_JOB };
 
 /* Not on the stack, which each child would have to copy what was written of. */
 struct sending {
 	struct mmsghdr msgs[SEND_BATCH];
 	struct iovec iov[SEND_BATCH];
 	union frame frames[SEND_BATCH];
-	struct job *jobs[SEND_BATCH]; /* whom the frame is about; NULL: it is the ring's */
+	union {
+		struct cmsghdr align;
+		unsigned char bytes[CMSG_SPACE(FRAME_KEPT_MAX * sizeof(int))];
+	} control[SEND_BATCH];
+	enum source from[SEND_BATCH];
+	struct job *jobs[SEND_BATCH]; /* whom the frame is about, if anyone */
 	unsigned count;
 };
 
@@ -38,11 +49,20 @@ unsigned tell_room(const struct tell *t)
 
 /* ---- what there is to tell ---- */
 
+/* Nobody is there to be told, and nobody will come. */
+static bool nobody_asks(const struct launcher *l)
+{
+	return l->engine.fd < 0 && !listen_is_open(l);
+}
+
 void tell_forget_if_done(struct launcher *l, struct job *job)
 {
-	if (job->state == JOB_GONE && !job->in_out &&
-	    (l->engine.fd < 0 || (job->acked && job->gone_told)))
-		table_set_state(&l->table, job, JOB_FREE);
+	if (job->state != JOB_GONE || job->in_out)
+		return;
+	if (!nobody_asks(l) && !(job->acked && (job->gone_told || !l->engine.greeted)))
+		return;
+	start_close_kept(job);
+	table_set_state(&l->table, job, JOB_FREE);
 }
 
 static void out_push(struct launcher *l, struct job *job)
@@ -50,7 +70,7 @@ static void out_push(struct launcher *l, struct job *job)
 	struct tell *t = &l->tell;
 	uint32_t index = table_index(&l->table, job);
 
-	if (job->in_out || l->engine.fd < 0)
+	if (job->in_out || !l->engine.greeted)
 		return;
 	job->in_out = true;
 	job->next_out = JOB_NONE;
@@ -69,8 +89,10 @@ void tell_exit(struct launcher *l, struct job *job)
 
 void tell_gone(struct launcher *l, struct job *job)
 {
-	job->gone_due = true;
-	out_push(l, job);
+	if (!job->gone_told) {
+		job->gone_due = true;
+		out_push(l, job);
+	}
 	tell_forget_if_done(l, job);
 }
 
@@ -107,21 +129,30 @@ void tell_signaled(struct launcher *l, uint64_t token, int error)
 	f->signaled.error = error;
 }
 
-void tell_welcome(struct launcher *l)
+void tell_speaks(struct launcher *l)
 {
-	union frame *f = ring_push(&l->tell, FRAME_WELCOME, sizeof(f->welcome));
-
-	f->welcome.instance = l->engine.instance;
-	f->welcome.jobs = l->table.capacity;
-	f->welcome.used = l->table.used;
+	ring_push(&l->tell, FRAME_SPEAKS, sizeof(struct frame_speaks));
 }
 
-void tell_again(struct launcher *l)
+void tell_renewed(struct launcher *l, int error)
+{
+	union frame *f;
+
+	/* It is asked for at any time, and answered some time later. */
+	if (l->engine.fd < 0 || tell_room(&l->tell) == 0)
+		return;
+	f = ring_push(&l->tell, FRAME_RENEWED, sizeof(f->renewed));
+	f->renewed.error = error;
+}
+
+void tell_hello(struct launcher *l)
 {
 	struct job *job = NULL;
 
+	l->tell.welcome_due = true;
+	l->tell.held_next = 0;
 	while ((job = table_next(&l->table, job))) {
-		if (!job->exit_told || job->acked)
+		if (job->acked || (job->state != JOB_EXITED && job->state != JOB_GONE))
 			continue;
 		job->exit_due = true;
 		job->gone_due = job->state == JOB_GONE;
@@ -129,13 +160,20 @@ void tell_again(struct launcher *l)
 	}
 }
 
+void tell_resume(struct launcher *l, struct job *job)
+{
+	if (job->exit_due || job->gone_due)
+		out_push(l, job);
+}
+
 /* ---- sending ---- */
 
 /* Room for one frame; the caller fills it. */
-static union frame *sending_add(struct sending *s, struct job *job, size_t len)
+static union frame *sending_add(struct sending *s, enum source from, struct job *job, size_t len)
 {
 	union frame *f = &s->frames[s->count];
 
+	s->from[s->count] = from;
 	s->jobs[s->count] = job;
 	s->iov[s->count] = (struct iovec){.iov_base = f, .iov_len = len};
 	s->msgs[s->count] = (struct mmsghdr){
@@ -144,18 +182,91 @@ static union frame *sending_add(struct sending *s, struct job *job, size_t len)
 	return f;
 }
 
+/* The descriptors of the frame that was added last. */
+static void sending_attach(struct sending *s, const int *fds, unsigned n)
+{
+	struct msghdr *m = &s->msgs[s->count - 1].msg_hdr;
+	struct cmsghdr *c;
+
+	if (n == 0)
+		return;
+	memset(&s->control[s->count - 1], 0, sizeof(s->control[0]));
+	m->msg_control = s->control[s->count - 1].bytes;
+	m->msg_controllen = CMSG_SPACE(n * sizeof(int));
+	c = CMSG_FIRSTHDR(m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+}
+
+static void sending_add_held(struct sending *s, struct job *job)
+{
+	union frame *f = sending_add(s, FROM_TABLE_HELD, job, sizeof(f->held));
+	int fds[FRAME_KEPT_MAX];
+	unsigned n = 0;
+
+	memset(&f->held, 0, sizeof(f->held));
+	frame_head_init(&f->head, FRAME_HELD, sizeof(f->held));
+	f->held.job = job->id;
+	f->held.attempt = job->attempt;
+	f->held.slots = job->slots;
+	for (int i = 0; i < 3; i++) {
+		if (job->kept_fds[i] < 0)
+			continue;
+		f->held.roles[n] = (uint8_t)(LAUNCH_FD_KEEP_STDIN + i);
+		fds[n++] = job->kept_fds[i];
+	}
+	sending_attach(s, fds, n);
+}
+
+static void sending_add_welcome(struct sending *s, const struct launcher *l)
+{
+	union frame *f = sending_add(s, FROM_HELLO, NULL, sizeof(f->welcome));
+
+	memset(&f->welcome, 0, sizeof(f->welcome));
+	frame_head_init(&f->head, FRAME_WELCOME, sizeof(f->welcome));
+	f->welcome.instance = l->engine.instance;
+	f->welcome.jobs = l->table.capacity;
+	f->welcome.used = l->table.used;
+	f->welcome.pid = (uint32_t)l->spawner.launcher;
+	snprintf(f->welcome.build, sizeof(f->welcome.build), "%s", UPGRADE_BUILD);
+}
+
+/* What an earlier HELLO's engine began, and nobody acknowledged. */
+static bool is_held(const struct launcher *l, const struct job *job)
+{
+	return job->state != JOB_FREE && !job->acked && job->serial != l->engine.serial;
+}
+
+/* The answer to HELLO. False: it does not fit into this batch. */
+static bool sending_fill_hello(struct sending *s, struct launcher *l)
+{
+	for (uint32_t i = l->tell.held_next; i < l->table.touched; i++) {
+		if (!is_held(l, &l->table.jobs[i]))
+			continue;
+		if (s->count == SEND_BATCH)
+			return false;
+		sending_add_held(s, &l->table.jobs[i]);
+	}
+	if (s->count == SEND_BATCH)
+		return false;
+	sending_add_welcome(s, l);
+	return true;
+}
+
 /* The one frame that tells all that is due; a job whose exit is due has it told first. */
 static void sending_add_job(struct sending *s, struct job *job)
 {
 	union frame *f;
 
 	if (job->exit_due) {
-		f = sending_add(s, job, sizeof(f->exit));
+		f = sending_add(s, FROM_JOB, job, sizeof(f->exit));
 		frame_exit_pack(&f->exit, &job->exit,
 		    job->gone_due ? FRAME_EXIT_GONE | FRAME_BEST_EFFORT : 0);
 		return;
 	}
-	f = sending_add(s, job, sizeof(f->gone));
+	f = sending_add(s, FROM_JOB, job, sizeof(f->gone));
 	memset(&f->gone, 0, sizeof(f->gone));
 	frame_head_init(&f->head, FRAME_GONE, sizeof(f->gone));
 	f->gone.job = job->id;
@@ -169,26 +280,22 @@ static void sending_fill(struct sending *s, struct launcher *l)
 	uint32_t i;
 
 	s->count = 0;
+	if (t->welcome_due && !sending_fill_hello(s, l))
+		return;
 	for (i = 0; i < t->ring_count && s->count < SEND_BATCH; i++) {
 		const union frame *f = &t->ring[(t->ring_first + i) % TELL_RING];
 
-		*sending_add(s, NULL, f->head.len) = *f;
+		*sending_add(s, FROM_RING, NULL, f->head.len) = *f;
 	}
 	for (i = t->out_first; i != JOB_NONE && s->count < SEND_BATCH;
 	     i = l->table.jobs[i].next_out)
 		sending_add_job(s, &l->table.jobs[i]);
 }
 
-/* What a sent frame settles. Frames leave in the order in which they were filled in. */
-static void sent_one(struct launcher *l, struct job *job)
+static void sent_job(struct launcher *l, struct job *job)
 {
 	struct tell *t = &l->tell;
 
-	if (!job) {
-		t->ring_first = (t->ring_first + 1) % TELL_RING;
-		t->ring_count--;
-		return;
-	}
 	t->out_first = job->next_out;
 	if (t->out_first == JOB_NONE)
 		t->out_last = JOB_NONE;
@@ -201,28 +308,77 @@ static void sent_one(struct launcher *l, struct job *job)
 	tell_forget_if_done(l, job);
 }
 
+/* What a sent frame settles. Frames leave in the order in which they were filled in. */
+static void sent_one(struct launcher *l, enum source from, struct job *job)
+{
+	struct tell *t = &l->tell;
+
+	switch (from) {
+	case FROM_TABLE_HELD:
+		t->held_next = table_index(&l->table, job) + 1;
+		return;
+	case FROM_HELLO:
+		t->welcome_due = false;
+		return;
+	case FROM_RING:
+		t->ring_first = (t->ring_first + 1) % TELL_RING;
+		t->ring_count--;
+		return;
+	case FROM_JOB:
+		sent_job(l, job);
+		return;
+	}
+}
+
+static bool is_empty(const struct tell *t)
+{
+	return !t->welcome_due && t->ring_count == 0 && t->out_first == JOB_NONE;
+}
+
+/* 0, or the errno that stopped it. */
+static int send_all(struct launcher *l)
+{
+	struct sending *s = l->tell.batch;
+	int sent;
+
+	while (!is_empty(&l->tell)) {
+		sending_fill(s, l);
+		sent = sendmmsg(l->engine.fd, s->msgs, s->count, MSG_DONTWAIT | MSG_NOSIGNAL);
+		if (sent < 0 && errno != EINTR)
+			return errno;
+		for (int i = 0; i < sent; i++)
+			sent_one(l, s->from[i], s->jobs[i]);
+	}
+	return 0;
+}
+
 int tell_flush(struct launcher *l)
 {
 	struct tell *t = &l->tell;
-	struct sending *s = t->batch;
-	int fd = l->engine.fd, sent = 0;
+	uint32_t more = t->ring_count < TELL_RING / 2 ? EPOLLIN : 0;
+	int error;
 
-	while (t->ring_count || t->out_first != JOB_NONE) {
-		sending_fill(s, l);
-		sent = sendmmsg(fd, s->msgs, s->count, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0)
-			break;
-		for (int i = 0; i < sent; i++)
-			sent_one(l, s->jobs[i]);
-	}
-	if (sent >= 0)
+	if (t->retry_us && sys_now_us() < t->retry_us)
+		return 0;
+	t->retry_us = 0;
+	error = send_all(l);
+	switch (error) {
+	case 0:
 		engine_set_interest(l, EPOLLIN);
-	else if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)
+		return 0;
+	case EPIPE:
+	case ECONNRESET:
+	case ENOTCONN:
 		return -1;
-	else /* a full queue is normal; it goes on when the engine has read */
-		engine_set_interest(l, EPOLLOUT | (t->ring_count < TELL_RING / 2 ? EPOLLIN : 0));
+	case ENOBUFS:
+	case ENOMEM:
+	case ETOOMANYREFS: /* descriptors on their way; nothing tells when they are fewer */
+		t->retry_us = sys_now_us() + RETRY_US;
+		engine_set_interest(l, more);
+		return 0;
+	}
+	/* A full queue is normal; it goes on when the engine has read. */
+	engine_set_interest(l, EPOLLOUT | more);
 	return 0;
 }
 
@@ -233,8 +389,11 @@ void tell_drop_all(struct launcher *l)
 
 	t->ring_count = 0;
 	t->out_first = t->out_last = JOB_NONE;
+	t->welcome_due = false;
+	t->retry_us = 0;
 	while ((job = table_next(&l->table, job))) {
-		job->in_out = job->exit_due = job->gone_due = false;
+		job->in_out = job->exit_due = job->gone_due = job->exit_told = false;
+		job->gone_told = job->acked; /* its end is recorded: none who comes asks for it */
 		tell_forget_if_done(l, job);
 	}
 }

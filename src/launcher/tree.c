@@ -175,24 +175,50 @@ static void let_go(struct launcher *l, pid_t pid)
 	reap_set_owner(l, child, NULL); /* and it stays decided */
 }
 
-void tree_kill(struct launcher *l, struct job *job)
+/* Where it is remembered that the process was stopped; NULL: nowhere. */
+static bool *stopped_flag(struct launcher *l, struct job *job, const struct tree_process *p)
+{
+	struct kin_process *kin;
+
+	if (p->own && p->pid == job->pid && job->state == JOB_RUNNING)
+		return &job->leader_stopped;
+	kin = kin_find(p->own ? &l->adopted : &l->marked, p->pid);
+	return kin && (p->own || kin->start == p->start) ? &kin->stopped : NULL;
+}
+
+/* Stopped parents make no new children, and keep those that they have. True: some were new. */
+static bool stop_new(struct launcher *l, struct job *job)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < l->tree.count; i++) {
+		bool *stopped = stopped_flag(l, job, &l->tree.found[i]);
+
+		if (stopped && *stopped)
+			continue;
+		send(l, &l->tree.found[i], SIGSTOP);
+		any = true;
+		if (stopped)
+			*stopped = true;
+	}
+	return any;
+}
+
+bool tree_kill(struct launcher *l, struct job *job)
 {
 	struct tree *tree = &l->tree;
-	uint32_t stopped = 0;
+	bool again;
 
-	for (unsigned round = 0; round < ROUNDS_MAX; round++) {
-		reap_refresh(l);
-		tree_add_roots(l, job);
-		tree_grow(l, job);
-		if (tree->count == stopped)
-			break;
-		/* Stopped parents make no new children, and keep those that they have. */
-		for (; stopped < tree->count; stopped++)
-			send(l, &tree->found[stopped], SIGSTOP);
-	}
-	for (uint32_t i = 0; i < tree->count; i++) {
+	reap_refresh(l);
+	tree_add_roots(l, job);
+	tree_grow(l, job);
+	again = stop_new(l, job) && ++job->stops < ROUNDS_MAX;
+	for (uint32_t i = 0; i < tree->count && !again; i++) {
 		if (send(l, &tree->found[i], SIGKILL) == -EPERM && tree->found[i].own)
 			let_go(l, tree->found[i].pid);
 	}
+	if (!again)
+		job->stops = 0;
 	tree_clear(tree);
+	return !again;
 }

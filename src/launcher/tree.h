@@ -31,8 +31,9 @@ int tree_init(struct tree *tree); /* 0 or -1: no memory */
 /* Sends a signal to every process of the tree. 0, or the errno when it reached none. */
 int tree_signal(struct launcher *l, struct job *job, int signo);
 
-/* Stops all that can be found until nothing new turns up, then kills it. What appears later is
- * for the next call. */
-void tree_kill(struct launcher *l, struct job *job);
+/* One round of killing: looks once, and stops what it had not stopped before. False: there was
+ * something, so there may be more, and it is to be called soon again. True: nothing new turned
+ * up (or too often), and all that was found is killed. What appears later is for later calls. */
+bool tree_kill(struct launcher *l, struct job *job);
 
 #endif

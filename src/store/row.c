@@ -30,6 +30,8 @@ row_unref(struct store *s, struct row *row)
 {
 	if (row == NULL || --row->refs > 0)
 		return;
+	if (s->ops->row_gone != NULL)
+		s->ops->row_gone(s, row);
 	if (row->output != NULL)
 		s->hooks.output_free(row->output);
 	env_unref(&s->envs, row->env);
@@ -60,6 +62,16 @@ row_run(struct row *row)
 			row->run->exit_code = -1;
 	}
 	return row->run;
+}
+
+int64_t
+row_kept_bytes(const struct row *row)
+{
+	int64_t n = row->run->out_bytes[0] + row->run->out_bytes[1] + row->spec->size;
+
+	if (row->env != NULL && row->env->refs == 1)
+		n += (int64_t)row->env->len;
+	return n;
 }
 
 static uint32_t

@@ -116,6 +116,7 @@ struct row {
 	uint8_t hold;             /* job.set {hold} */
 	uint8_t waits;            /* bits of enum row_wait, set before SUBMITTED and REQUEUED */
 	bool passed;              /* due to be pruned, but pinned */
+	bool env_dropped;         /* it had an environment, which is not kept any more */
 	bool gone;                /* forgotten or pruned: not to be found any more */
 	uint32_t cost;            /* bytes it counts for while pending */
 	uint32_t uncommitted;     /* changes in batches that are open or in flight; the store's */

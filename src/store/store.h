@@ -101,7 +101,8 @@ struct store_read {
 
 struct store_live { /* a job that was pending or running when the journal was last written */
 	uint64_t id;
-	uint64_t launcher;    /* instance that was to run it; running ones */
+	uint64_t launcher;    /* instance that was to run it; running ones. 0: the machine was
+	                       * rebooted since */
 	int64_t submitted_us, started_us;
 	int64_t due_us;       /* held for a delay or back-off until then: CLOCK_BOOTTIME where
 	                       * due_is_boot, else wall clock; 0: not */
@@ -184,7 +185,7 @@ struct store_ops {
 	/* A row in memory, by id, borrowed (row_ref to keep one). NULL: unknown, or, in a durable
 	 * store, not in memory. */
 	struct row *(*find)(struct store *s, uint64_t id);
-	/* Its last reference goes: out of the tables, before it is freed. */
+	/* Its last reference goes: out of the tables, before it is freed. NULL: it is in none. */
 	void (*row_gone)(struct store *s, struct row *row);
 	struct row *(*next)(struct store *s, uint64_t from_id); /* smallest id >= from */
 	struct row *(*prev)(struct store *s, uint64_t from_id); /* largest id <= from */
@@ -196,7 +197,8 @@ struct store_ops {
 	uint64_t (*oldest_seq)(struct store *s, uint32_t uid, bool all);
 	/* The last pin of a row went: if it is overdue it leaves history now. */
 	void (*unpinned)(struct store *s, struct row *row);
-	/* Prunes a slice of history towards the bounds; true: there is more to do. */
+	/* Prunes a slice of history towards the bounds; true: there is more to do. A durable
+	 * store returns false: it goes on by itself, slice by slice, and watches ages too. */
 	bool (*prune)(struct store *s, int64_t now_us);
 };
 
@@ -227,6 +229,7 @@ struct store {
 	struct store_hooks hooks;
 	struct store_bounds bounds;
 	struct env_table envs;
+	bool rebooted;     /* the machine was, since the journal was last open */
 	uint64_t instance; /* changes whenever history was lost */
 	uint64_t next_id;  /* the next job's */
 	uint64_t last_seq; /* the newest given out */
@@ -251,5 +254,7 @@ void row_pin(struct row *row);
 void row_unpin(struct store *s, struct row *row);
 /* Its run part, allocated on first use. NULL: out of memory. */
 struct row_run *row_run(struct row *row);
+/* What a done row keeps: output, spec, and an environment that it has alone at this moment. */
+int64_t row_kept_bytes(const struct row *row);
 
 #endif

@@ -85,6 +85,8 @@ enum msg_reason {
 	MSG_REASON_SESSION_ENDED,
 	MSG_REASON_STDIN_LOST,
 	MSG_REASON_FD_LOST,
+	MSG_REASON_LAUNCHER_DIED, /* … or lost */
+	MSG_REASON_REBOOT,
 	MSG_REASON_OTHER, /* client side only */
 };
 
@@ -765,6 +767,15 @@ struct msg_queues_result {
 struct msg_percentiles {
 	int64_t p50, p90, p99, max;
 };
+struct msg_journal { /* of a durable store */
+	const char *durability; /* "full", "normal" */
+	int64_t bytes, wal_bytes;
+	int64_t commits; /* since start */
+	int64_t commit_p50_us, commit_p99_us;
+	int64_t oldest_seq;
+	bool degraded;
+	int64_t shelved; /* pending jobs that are in the journal alone */
+};
 struct msg_stats {
 	int64_t uptime_ms;
 	int64_t max_running;
@@ -796,6 +807,8 @@ struct msg_stats {
 	bool draining;
 	struct msg_percentiles wait_us; /* from startable to started */
 	struct msg_percentiles run_us;
+	bool has_journal; /* else null: the store is in memory */
+	struct msg_journal journal;
 };
 void msg_stats_init(struct msg_stats *stats); /* everything unknown */
 struct msg_metrics_result {

@@ -53,6 +53,8 @@ static const char *const reasons[] = {
 	[MSG_REASON_SESSION_ENDED] = "session_ended",
 	[MSG_REASON_STDIN_LOST] = "stdin_lost",
 	[MSG_REASON_FD_LOST] = "fd_lost",
+	[MSG_REASON_LAUNCHER_DIED] = "launcher_died",
+	[MSG_REASON_REBOOT] = "reboot",
 	[MSG_REASON_OTHER] = NULL,
 };
 static const char *const event_kinds[] = {

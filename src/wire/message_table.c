@@ -205,7 +205,7 @@ static const struct msg_field msg_job_schema_fields[] = {
 	    .help = "counts from 1"),
 	F("reason", MSG_T_ENUM, msg_job, reason, .flags = NULLABLE | MSG_F_OPEN,
 	    .names = &msg_reason_names,
-	    .help = "why a pending job waits, or why a done one was cancelled"),
+	    .help = "why a pending job waits, or a done one was cancelled or lost"),
 	F("submitted_us", MSG_T_INT, msg_job, submitted_us, .flags = NULLABLE, ANY_INT,
 	    .help = "when"),
 	F("started_us", MSG_T_INT, msg_job, started_us, .flags = NULLABLE, ANY_INT,
@@ -684,6 +684,23 @@ static const struct msg_field percentiles_schema_fields[] = {
 };
 RESULT(percentiles_schema, msg_percentiles);
 
+#define JOURNAL_INT(key, text)                                                                     \
+	F(#key, MSG_T_INT, msg_journal, key, ANY_INT, .help = text)
+static const struct msg_field journal_schema_fields[] = {
+	F("durability", MSG_T_STR, msg_journal, durability, .max = PTRDIFF_MAX,
+	    .help = "full: survives power loss; normal: a crash of the daemon"),
+	JOURNAL_INT(bytes, "of the journal's file"),
+	JOURNAL_INT(wal_bytes, "not checkpointed yet"),
+	JOURNAL_INT(commits, "since the daemon's start"),
+	JOURNAL_INT(commit_p50_us, "half of the latest commits took at most so long"),
+	JOURNAL_INT(commit_p99_us, "99 of 100"),
+	JOURNAL_INT(oldest_seq, "from this completion on all are held"),
+	F("degraded", MSG_T_BOOL, msg_journal, degraded,
+	    .help = "the disk is full: nothing new is taken"),
+	JOURNAL_INT(shelved, "pending jobs that are on disk alone"),
+};
+RESULT(journal_schema, msg_journal);
+
 #define STAT(key, text)                                                                            \
 	F(#key, MSG_T_INT, msg_stats, key, .flags = NULLABLE, COUNT_RANGE, .help = text)
 static const struct msg_field msg_stats_schema_fields[] = {
@@ -719,6 +736,8 @@ static const struct msg_field msg_stats_schema_fields[] = {
 	    .help = "from startable to started"),
 	F("run_us", MSG_T_OBJ, msg_stats, run_us, .nested = &percentiles_schema,
 	    .help = "from started to exited"),
+	F("journal", MSG_T_OBJ, msg_stats, journal, HAS(msg_stats, has_journal), .flags = NULLABLE,
+	    .nested = &journal_schema, .help = "null where nothing outlives the daemon"),
 };
 SCHEMA(msg_stats_schema, "Stats", msg_stats, false, false);
 

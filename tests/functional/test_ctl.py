@@ -9,6 +9,7 @@ import time
 from slottest import (Case, alone, descendants, eventually, is_running, limit, scaled, sh,
                       wait_gone)
 from slottest.ctl import Ctl
+from slottest.daemon import find_binary
 from slottest.proc import stat_of
 
 
@@ -69,6 +70,23 @@ class Submit(Case):
         await self.c.cancel_jobs(job)
         first = await self.submit("--key", "k", "--", "true")
         self.assertEqual(await self.submit("--key", "k", "--", "true"), first)
+
+    async def test_what_a_shell_counts_is_no_other_job_under_a_key(self):
+        for level in ("1", "2"):
+            job = await self.submit("--key", "k", "--", "env", env={
+                "SHLVL": level, "_": f"/bin/{level}", "OLDPWD": f"/{level}", "KEPT": "yes"})
+            self.assertEqual(job, 1)
+        env = (await self.out(job)).splitlines()
+        self.assertIn("KEPT=yes", env)
+        self.assertFalse([row for row in env if row.startswith(("SHLVL=", "OLDPWD="))])
+
+    async def test_limits_that_somebody_set_are_the_jobs(self):
+        limited = ["sh", "-c", 'ulimit -f 1000; ulimit -S -t 77; exec "$0" "$@"',
+                   find_binary("slotctl"), "run", "--", "sh", "-c", "ulimit -f; ulimit -t"]
+        process = await asyncio.create_subprocess_exec(
+            *limited, env=self.ctl.env, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        self.assertEqual(out, b"1000\n77\n")
 
     async def test_shell(self):
         job = await self.submit("--shell", "--", "echo a; echo b | tr b c")
@@ -568,6 +586,8 @@ class AutoStart(Case):
         for pid in self.daemons_alive():
             os.kill(pid, signal.SIGTERM)
             await wait_gone(pid, 15)
+        # A launcher that has something to tell yet waits for the next daemon.
+        (self.tmp / "state/slotd/launcher.sock").unlink(missing_ok=True)
         await super().asyncTearDown()
 
     async def test_the_first_call_starts_a_daemon_and_the_next_ones_use_it(self):
@@ -608,7 +628,8 @@ class AutoStart(Case):
             return not self.daemons_alive()
         await eventually(gone, 20, "idle exit")
         self.assertFalse(self.socket.exists())
-        self.assertEqual((await self.ctl.ok("submit", "--", "true")).text, "1\n")
+        # A user daemon is durable: the next one goes on where this one stopped.
+        self.assertEqual((await self.ctl.ok("submit", "--", "true")).text, "2\n")
 
     async def test_a_daemon_that_cannot_start_is_an_error(self):
         (self.tmp / ".config/slotd/slotd.conf").write_text("[executor]\nnonsense = 1\n")
@@ -623,4 +644,4 @@ class AutoStart(Case):
         os.kill(pid, signal.SIGKILL)
         await wait_gone(pid)
         self.assertTrue(self.socket.exists())
-        self.assertEqual((await self.ctl.ok("submit", "--", "true")).text, "1\n")
+        self.assertEqual((await self.ctl.ok("submit", "--", "true")).text, "2\n")

@@ -51,6 +51,8 @@ class UserSocket(Case):
         for pid in self.daemons_alive():
             os.kill(pid, signal.SIGTERM)
             await wait_gone(pid, 15)
+        # A launcher that has something to tell yet waits for the next daemon.
+        (self.tmp / "state/slotd/launcher.sock").unlink(missing_ok=True)
         await super().asyncTearDown()
 
     async def stranger(self, path):
@@ -123,6 +125,37 @@ class UserSocket(Case):
             lock.unlink()
         done = await running
         self.assertEqual((done.status, done.text, done.err), (0, "1\n", ""))
+
+
+    async def test_a_daemon_that_died_is_started_again_by_who_waits_for_it(self):
+        gate = self.gate()
+        process = await self.ctl.start("run", "--", "sh", "-c",
+                                       'echo up; read x <"$1"; echo down; exit 4', "sh", gate.path)
+        self.assertEqual(await process.stdout.readline(), b"up\n")
+        [first] = self.daemons_alive()
+        os.kill(first, signal.SIGKILL)
+        await wait_gone(first)
+        await eventually(self.daemons_alive, 20, "another one")
+        gate.open()
+        out, err = await asyncio.wait_for(process.communicate(), scaled(20))
+        self.assertEqual((process.returncode, out, err), (4, b"down\n", b""))
+
+    async def test_several_that_wait_start_one_daemon(self):
+        await self.ctl.ok("limit", "2")
+        [first] = self.daemons_alive()
+        gates = [self.gate(), self.gate()]
+        waiting = [await self.ctl.start("run", "--", "sh", "-c", 'echo up; read x <"$1"', "sh",
+                                        gate.path) for gate in gates]
+        for process in waiting:
+            self.assertEqual(await process.stdout.readline(), b"up\n")
+        os.kill(first, signal.SIGKILL)
+        await wait_gone(first)
+        for gate in gates:
+            gate.open()
+        for process in waiting:
+            out, err = await asyncio.wait_for(process.communicate(), scaled(20))
+            self.assertEqual((process.returncode, out, err), (0, b"", b""))
+        self.assertEqual(len(self.daemons_alive()), 1)
 
 
 class ClosedDescriptors(Case):

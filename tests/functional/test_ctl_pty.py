@@ -13,6 +13,11 @@ class Pty(Case):
         self.addCleanup(term.close)
         return term
 
+    def terminal_of(self, *argv):
+        term = Terminal(argv, self.ctl.env, str(self.tmp))
+        self.addCleanup(term.close)
+        return term
+
     def run_in(self, *argv, **more):
         return self.terminal("run", "--", *argv, **more)
 
@@ -99,6 +104,28 @@ class Pty(Case):
         term.popen.send_signal(signal.SIGHUP)
         await term.wait()
         await wait_gone(pid)
+
+    async def test_in_the_background_it_is_not_stopped(self):
+        """Modes and keys of the terminal are those of who is in front."""
+        term = self.terminal_of("sh", "-c", "set -m; \"$0\" run -- sh -c 'echo out; exit 3' & "
+                                "wait $!; echo status $?", find_binary("slotctl"))
+        await term.expect(rb"out\r\n(.|\n)*status 3\r\n")
+        self.assertEqual(await term.wait(), 0)
+        self.assertEqual(term.modes(), term.before)
+
+    async def test_brought_to_the_front_it_takes_the_keys(self):
+        term = self.terminal_of("bash", "-c", "set -m; \"$0\" run -- sh -c 'echo out; read x; "
+                                "echo \"<$x>\"' & echo back; read go; fg >/dev/null",
+                                find_binary("slotctl"))
+        await term.expect(rb"out\r\n")
+        term.type(b"go\r")
+
+        def taken():
+            return term.modes() != term.before
+        await eventually(taken, 20, "the terminal is raw")
+        term.type(b"typed\r")
+        await term.expect(rb"<typed>")
+        self.assertEqual(await term.wait(), 0)
 
     async def test_a_large_output_comes_whole(self):
         term = self.run_in("sh", "-c", "seq 1 20000; echo the-end")

@@ -59,7 +59,7 @@ BOUND = {"job", "jobs", "pending", "remaining", "oldest_job", "next", "cursor", 
          "since_seq", "oldest", "instance", "session"}
 LOOSE = {"uid", "pid", "usage", "server", "features", "limits", "retry_after_ms", "uptime_ms",
          "message", "turns", "max_rss_kib", "wait_us", "run_us", "bytes_in", "bytes_out",
-         "connections", "user_us", "system_us"}
+         "connections", "user_us", "system_us", "bytes", "wal_bytes", "commits"}
 
 
 class Mismatch(Exception):

@@ -4,6 +4,7 @@ The frame and body formats are written down here a second time, on purpose: a ch
 side alone makes these tests fail.
 """
 import array
+import errno
 import fcntl
 import os
 import select
@@ -17,19 +18,21 @@ import traceback
 
 DEADLINE = 20.0  # seconds; only a failure waits this long
 
-HELLO, RUN, CANCEL, SIGNAL, ACK, CEILING = 1, 2, 3, 4, 5, 6
-WELCOME, EXIT, GONE, SIGNALED = 64, 65, 66, 67
+VERSION = 2
+HELLO, RUN, CANCEL, SIGNAL, ACK, CEILING, STDIN_CLOSED, REEXEC = 1, 2, 3, 4, 5, 6, 16, 17
+WELCOME, EXIT, GONE, SIGNALED, HELD, SPEAKS, RENEWED = 64, 65, 66, 67, 80, 81, 82
 EXITED, SIGNALED_HOW, SPAWN_FAILED = 0, 1, 2
 CAUSE_NONE, CAUSE_TIMEOUT, CAUSE_CANCEL = 0, 1, 2
 LEADER, GROUP, TREE = 0, 1, 2
 STEPS = ["none", "clone", "setsid", "rlimit", "nice", "identity", "close", "chdir", "stdin",
          "stdout", "stderr", "tty", "exec", "body"]
 ROLE_STDIN, ROLE_STDOUT, ROLE_STDERR, ROLE_BODY = 1, 2, 3, 4
+KEEP_STDIN, KEEP_STDOUT, KEEP_STDERR = 5, 6, 7
 NULL, PASSED, PATH, STDOUT = 0, 1, 2, 3
 FLAG_GONE = 1
 
 
-def head(kind, length, version=1):
+def head(kind, length, version=VERSION):
     return struct.pack("=HHI", version, kind, length)
 
 
@@ -84,6 +87,10 @@ def sealed_memfd(data, seals=0xf):
     return fd
 
 
+def run_fields(job, attempt, slots, body_len, env_len, roles=b""):
+    return struct.pack("=QIIII7sB", job, attempt, slots, body_len, env_len, roles, 0)
+
+
 class Exit:
     def __init__(self, data):
         (self.job, self.attempt, self.how, self.cause, step, self.flags, self.value, _,
@@ -102,27 +109,32 @@ class Exit:
             self.job, self.attempt, self.what(), self.cause, self.flags)
 
 
-class Launcher:
-    def __init__(self, jobs=None, grace=None, hello=True):
-        binary = os.path.join(os.environ["SLOT_BUILD_DIR"], "slotd-launcher")
-        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        args = [binary, "--engine-fd", str(theirs.fileno())]
-        if jobs is not None:
-            args += ["--jobs", str(jobs)]
-        if grace is not None:
-            args += ["--grace", str(grace)]
-        self.dir = tempfile.mkdtemp(prefix="slot-launcher-")
-        self.log = open(os.path.join(self.dir, "log"), "w+b")
-        # Python ignores SIGPIPE; that jobs don't is for the launcher to see to.
-        self.proc = subprocess.Popen(args, pass_fds=[theirs.fileno()], stderr=self.log,
-                                     restore_signals=False)
-        theirs.close()
+def the_binary():
+    return os.path.join(os.environ["SLOT_BUILD_DIR"], "slotd-launcher")
+
+
+def check_said(text):
+    for sign in ("Sanitizer", "runtime error", "Assertion"):
+        assert sign not in text, text
+
+
+class Engine:
+    """One end of a connection to a launcher, of which it knows the process and a directory."""
+
+    def __init__(self, sock, proc, directory, log, hello=True, next_job=1):
+        self.sock, self.proc, self.dir, self.log = sock, proc, directory, log
         self.exits, self.gone, self.signaled, self.welcome = [], [], {}, None
-        self.next_job = 1
+        self.held, self.held_late, self.speaks, self.renewed = {}, [], [], []
+        self.next_job = next_job
         self.status_expected = 0
         if hello:
-            self.send(frame(HELLO, b"\0" * 8))
-            self.until(lambda: self.welcome, "WELCOME")
+            self.hello()
+
+    def hello(self):
+        self.drop_held()
+        self.welcome = None
+        self.send(frame(HELLO, b"\0" * 8))
+        self.until(lambda: self.welcome, "WELCOME")
 
     # -- sending
 
@@ -139,8 +151,7 @@ class Launcher:
         data = raw_body if raw_body is not None else body(argv, **spec)
         blob = b"".join(os.fsencode(e) + b"\0" for e in env)
         fds = list(fds)
-        fixed = lambda roles: struct.pack("=QIIII4sI", job, attempt, slots, len(data), len(blob),
-                                          bytes(roles).ljust(4, b"\0"), 0)
+        fixed = lambda roles: run_fields(job, attempt, slots, len(data), len(blob), bytes(roles))
         if memfd:
             fd = sealed_memfd(data + blob)
             fds.append((ROLE_BODY, fd))
@@ -166,16 +177,46 @@ class Launcher:
             self.send(frame(ACK, b"".join(struct.pack("=QII", j, attempt, 0)
                                           for j in jobs[i:i + 16])))
 
+    def close_stdin(self, job, attempt=1):
+        self.send(frame(STDIN_CLOSED, struct.pack("=QII", job, attempt, 0)))
+
+    def ask_reexec(self, version=VERSION):
+        self.send(head(REEXEC, 16, version=version) + b"\0" * 8)
+
+    def reexec(self):
+        """Asks for it, waits for the answer; the errno."""
+        self.ask_reexec()
+        self.until(lambda: self.renewed, "RENEWED")
+        return self.renewed.pop()
+
+    def heard(self):
+        """Comes back when all that was sent before has been read."""
+        assert self.signal(1 << 60, 15, token=99) == errno.ESRCH
+
     def ceiling(self, slots):
         self.send(frame(CEILING, struct.pack("=II", slots, 0)))
 
     # -- receiving
 
-    def take(self, data):
+    def take(self, data, fds=()):
         version, kind, length = struct.unpack_from("=HHI", data)
-        assert version == 1 and length == len(data), data
+        assert version == VERSION and length == len(data), data
+        assert not fds or kind == HELD
         if kind == WELCOME:
             self.welcome = struct.unpack_from("=QII", data, 8)
+            self.pid, _, build = struct.unpack_from("=II32s", data, 24)
+            self.build = build.rstrip(b"\0").decode()
+        elif kind == HELD:
+            job, attempt, slots, roles = struct.unpack_from("=QII3s", data, 8)
+            roles = roles.rstrip(b"\0")
+            assert len(roles) == len(fds) and (job, attempt) not in self.held
+            self.held[job, attempt] = (slots, dict(zip(roles, fds)))
+            if self.welcome:
+                self.held_late.append(job)
+        elif kind == SPEAKS:
+            self.speaks.append(version)
+        elif kind == RENEWED:
+            self.renewed.append(struct.unpack_from("=i", data, 8)[0])
         elif kind == EXIT:
             ex = Exit(data)
             self.exits.append(ex)
@@ -193,10 +234,14 @@ class Launcher:
         """One frame, or False."""
         if not select.select([self.sock], [], [], max(0, timeout))[0]:
             return False
-        data = self.sock.recv(4096)
+        data, ancillary, _, _ = self.sock.recvmsg(4096, socket.CMSG_SPACE(4 * 8))
         if not data:
             raise AssertionError("the launcher closed its socket")
-        self.take(data)
+        fds = array.array("i")
+        for _, kind, payload in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                fds.frombytes(payload)
+        self.take(data, list(fds))
         return True
 
     def until(self, condition, what, seconds=DEADLINE):
@@ -271,6 +316,36 @@ class Launcher:
             self.said = self.log.read().decode("latin-1")
         return self.said
 
+    def drop(self):
+        """Goes, without a word; for a launcher that outlives it."""
+        self.sock.close()
+        self.drop_held()
+
+    def drop_held(self):
+        for _, fds in self.held.values():
+            for fd in fds.values():
+                os.close(fd)
+        self.held = {}
+
+
+class Launcher(Engine):
+    """One that lives as long as its engine, on a socketpair."""
+
+    def __init__(self, jobs=None, grace=None, hello=True, binary=None):
+        sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        args = [binary or the_binary(), "--engine-fd", str(theirs.fileno())]
+        if jobs is not None:
+            args += ["--jobs", str(jobs)]
+        if grace is not None:
+            args += ["--grace", str(grace)]
+        directory = tempfile.mkdtemp(prefix="slot-launcher-")
+        log = open(os.path.join(directory, "log"), "w+b")
+        # Python ignores SIGPIPE; that jobs don't is for the launcher to see to.
+        proc = subprocess.Popen(args, pass_fds=[theirs.fileno()], stderr=log,
+                                restore_signals=False)
+        theirs.close()
+        super().__init__(sock, proc, directory, log, hello)
+
     def close(self):
         """Closes the engine's side; the launcher's exit status."""
         self.sock.close()
@@ -284,9 +359,86 @@ class Launcher:
             text = self.messages()
             self.log.close()
             shutil.rmtree(self.dir, ignore_errors=True)
-        for sign in ("Sanitizer", "runtime error", "Assertion"):
-            assert sign not in text, text
+        check_said(text)
         return status
+
+
+class Keeper:
+    """A launcher that listens, and outlives its engines."""
+
+    def __init__(self, jobs=None, grace=None, binary=None, how="fd", directory=None):
+        self.dir = directory or tempfile.mkdtemp(prefix="slot-keeper-")
+        self.path = os.path.join(self.dir, "launcher.sock")
+        self.log = open(os.path.join(self.dir, "log"), "a+b")
+        args, fds, prepare = [binary or the_binary()], [], None
+        if jobs is not None:
+            args += ["--jobs", str(jobs)]
+        if grace is not None:
+            args += ["--grace", str(grace)]
+        if how == "path":
+            args += ["--engine-socket", self.path]
+        else:
+            listener = listener_at(self.path)
+            fds = [listener.fileno()]
+            if how == "fd":
+                args += ["--engine-fd", str(fds[0]), "--engine-socket", self.path]
+            else:  # as systemd does it
+                args = ["sh", "-c", "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$0\" \"$@\" "
+                        "3<&%d" % fds[0]] + args
+        self.proc = subprocess.Popen(args, pass_fds=fds, stderr=self.log, restore_signals=False)
+        if fds:
+            listener.close()
+        else:
+            wait_for(lambda: os.path.exists(self.path), "the socket")
+        self.engines, self.next_job = [], 1
+
+    def connect(self, hello=True):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.connect(self.path)
+        e = Engine(sock, self.proc, self.dir, self.log, hello, self.next_job)
+        self.engines.append(e)
+        return e
+
+    def change(self, engine, hello=True):
+        """Another engine in the place of this one."""
+        self.next_job = engine.next_job
+        engine.drop()
+        return self.connect(hello)
+
+    def messages(self):
+        self.log.seek(0)
+        return self.log.read().decode("latin-1")
+
+    def gone_within(self, seconds):
+        try:
+            return self.proc.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def close(self):
+        """Everything that is left goes."""
+        for e in self.engines:
+            e.drop()
+        try:
+            if self.proc.poll() is None:
+                self.proc.terminate()
+                self.proc.send_signal(15)
+                self.proc.wait(DEADLINE)
+        finally:
+            if self.proc.poll() is None:
+                self.proc.kill()
+                self.proc.wait()
+            text = self.messages()
+            self.log.close()
+            shutil.rmtree(self.dir, ignore_errors=True)
+        check_said(text)
+
+
+def listener_at(path):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(8)
+    return listener
 
 
 def children(pid):
@@ -339,6 +491,29 @@ def test(function=None, **options):
                 pass
             raise
         assert l.close() == l.status_expected
+        return result
+    run.__name__ = function.__name__
+    tests.append(run)
+    return function
+
+
+def keeper(function=None, **options):
+    """Registers a test, which gets a fresh launcher that outlives its engines."""
+    if function is None:
+        return lambda f: keeper(f, **options)
+
+    def run():
+        k = Keeper(**options)
+        try:
+            result = function(k)
+        except BaseException:
+            print(k.messages()[-2000:], end="")
+            try:
+                k.close()
+            except AssertionError:
+                pass
+            raise
+        k.close()
         return result
     run.__name__ = function.__name__
     tests.append(run)

@@ -115,7 +115,7 @@ def garbage_is_ignored(l):
     good = [frame(CANCEL, struct.pack("=QIIq", 1 << 40, 1, 0, 5)),
             frame(SIGNAL, struct.pack("=QIIQII", 1 << 40, 1, 15, 1, 0, 0)),
             frame(ACK, struct.pack("=QII", 1 << 40, 1, 0)),
-            frame(RUN, struct.pack("=QIIII4sI", 1 << 40, 1, 0, 0, 0, b"\0\0\0\0", 0)),
+            frame(RUN, run_fields(1 << 40, 1, 0, 0, 0)),
             frame(CEILING, struct.pack("=II", 100, 0))]
     # No slots in the sample of RUN: whatever becomes of it, it is refused.
     for i in range(3000):
@@ -127,7 +127,7 @@ def garbage_is_ignored(l):
         if i % 16 == 0:
             while l.receive(0):
                 pass
-    for data in (b"\0", b"x" * 100000, head(RUN, 8), head(HELLO, 16, version=2) + b"\0" * 8,
+    for data in (b"\0", b"x" * 100000, head(RUN, 8), head(HELLO, 16, version=1) + b"\0" * 8,
                  frame(WELCOME, b"\0" * 16), frame(EXIT, b"\0" * 56), frame(250, b"hi\x1b[2J\n")):
         l.send(data, [null])
         l.send(data)
@@ -149,7 +149,7 @@ def descriptors_that_are_not_announced_are_closed(l):
     for roles, n in ((b"\0\0\0\0", 1), (b"\1\0\0\0", 0), (b"\1\2\3\0", 2), (b"\0\0\0\0", 100)):
         job = l.next_job
         l.next_job += 1
-        l.send(frame(RUN, struct.pack("=QIIII4sI", job, 1, 1, len(data), 0, roles, 0) + data),
+        l.send(frame(RUN, run_fields(job, 1, 1, len(data), 0, roles) + data),
                [null] * n)
         assert l.finish(job).what() == ("spawn_failed", "body", errno.EMFILE)
     os.close(null)
@@ -171,7 +171,7 @@ def options_are_explained_and_checked():
     assert code == 0 and out.startswith("usage: slotd-launcher")
     code, out, _ = command("--version")
     assert code == 0 and out.startswith("slotd-launcher ")
-    for args, text in (((), "--engine-fd is required"), (("--engine-fd", "x"), "takes a number"),
+    for args, text in (((), "--engine-fd or --engine-socket is required"), (("--engine-fd", "x"), "takes a number"),
                        (("--engine-fd", "5", "--jobs", "0"), "takes a number"),
                        (("--engine-fd", "5", "--grace", "-1"), "takes a number"),
                        (("--engine-fd", "5", "word"), "unexpected argument: word"),
@@ -179,7 +179,7 @@ def options_are_explained_and_checked():
                        (("--cgroup", "/x"), "--cgroup is not available in this build"),
                        (("--identity", "submitter"), "--identity is not available"),
                        (("--uid-floor", "5"), "--uid-floor is not available"),
-                       (("--engine-socket", "/x"), "--engine-socket is not available")):
+                       (("--engine-socket", "x"), "takes an absolute path")):
         code, out, err = command(*args)
         assert code == 2 and text in err and not out, (args, code, err)
 
@@ -205,8 +205,7 @@ def closed_standard_descriptors_do_no_harm():
     sock.send(frame(HELLO, b"\0" * 8))
     data = body(["sh", "-c", "[ $(ls -l /proc/$$/fd | grep -c /dev/null) = 3 ]"])
     env = b"PATH=/usr/bin:/bin\0"
-    sock.send(frame(RUN, struct.pack("=QIIII4sI", 1, 1, 1, len(data), len(env), b"\0" * 4, 0) +
-                    data + env))
+    sock.send(frame(RUN, run_fields(1, 1, 1, len(data), len(env)) + data + env))
     sock.recv(4096)
     ex = Exit(sock.recv(4096))
     assert ex.what() == ("exited", 0), ex

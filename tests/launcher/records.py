@@ -10,9 +10,7 @@ from harness import *  # noqa: F403
 # ---- the record of an exit ----
 
 def hello(l):
-    l.welcome = None
-    l.send(frame(HELLO, b"\0" * 8))
-    l.until(lambda: l.welcome, "WELCOME")
+    l.hello()
 
 
 @test

@@ -17,6 +17,8 @@ import ending  # noqa: E402, F401
 import records  # noqa: E402, F401
 import load  # noqa: E402, F401
 import corners  # noqa: E402, F401
+import durable  # noqa: E402, F401
+import upgrade  # noqa: E402, F401
 
 
 def as_user(only):

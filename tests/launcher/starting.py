@@ -266,7 +266,7 @@ def large_bodies_come_as_a_sealed_memfd(l):
     for fd in (sealed_memfd(data, seals=0x4), sealed_memfd(data + b"x"), os.open("/dev/null", 0)):
         job = l.next_job
         l.next_job += 1
-        l.send(frame(RUN, struct.pack("=QIIII4sI", job, 1, 1, len(data), 0, b"\4\0\0\0", 0)), [fd])
+        l.send(frame(RUN, run_fields(job, 1, 1, len(data), 0, b"\4")), [fd])
         os.close(fd)
         assert l.exit_of(job).what() == ("spawn_failed", "body", errno.EINVAL)
     l.still_works()

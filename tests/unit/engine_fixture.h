@@ -10,6 +10,8 @@
 #include "engine/request.h"
 #include "engine/run.h"
 #include "engine/session.h"
+#include "engine/shelf.h"
+#include "slow_store.h"
 
 #include <check.h>
 #include <errno.h>
@@ -24,6 +26,7 @@
 #define NOW_US 1000000
 #define WALL_US 1700000000000000
 #define FIXTURE_LINE 65536
+#define LAUNCHER 7001 /* the instance of the fake one */
 
 /* As ck_assert, for what is checked very often: libcheck writes a record for each that holds. */
 #define MUST(condition)                                                                            \
@@ -34,6 +37,7 @@
 
 static struct slot_loop *loop;
 static struct engine *engine;
+static bool fixture_slow; /* its store is one that has to wait: slow_store.h */
 
 /* ---- the launcher ---- */
 
@@ -163,8 +167,15 @@ fake_free(struct launch *l)
 	launcher.freed = true;
 }
 
+static inline void
+fake_close_stdin(struct launch *l, uint64_t job, uint32_t attempt)
+{
+	(void)l;
+	fake_note("stdin-closed", job, attempt);
+}
+
 static const struct launch_ops fake_ops = { fake_run, fake_cancel, fake_signal, fake_ack,
-	fake_ceiling, fake_flush, fake_free };
+	fake_ceiling, fake_flush, fake_free, fake_close_stdin };
 
 /* The launcher heard exactly this since it was last asked. */
 static inline void
@@ -188,6 +199,17 @@ advance_ms(int64_t ms)
 	slot_loop_advance(loop, ms * 1000);
 }
 
+/* History is brought within its bounds; a durable store sees to that by itself. */
+static inline void
+prune(void)
+{
+	struct store *s = engine->store;
+
+	advance_ms(2000);
+	while (fixture_slow && slow_store.inner->prune(s, slot_loop_wall_us(loop)))
+		;
+}
+
 static struct engine_limits fixture_limits = {
 	.max_running = 4,
 	.max_pending = 1000000,
@@ -197,26 +219,50 @@ static struct engine_limits fixture_limits = {
 	.grace_ms = 5000,
 };
 
-static inline void
-setup_with(const struct engine_limits *limits)
+static inline struct engine_options
+fixture_options(const struct engine_limits *limits)
 {
-	struct engine_options options = {
+	return (struct engine_options){
 		.limits = *limits,
 		.version = "slotd/0",
 		.uid = 1,
 		.admin_gid = (gid_t)-1,
 	};
+}
 
-	loop = slot_loop_new_manual(NOW_US, WALL_US);
-	options.loop = loop;
-	engine = engine_new(&options);
-	ck_assert_ptr_nonnull(engine);
+static inline void
+launcher_init(void)
+{
 	memset(&launcher, 0, sizeof launcher);
 	launcher.launch.ops = &fake_ops;
 	launcher.ceiling = UINT64_MAX;
 	launcher.traced = true;
+}
+
+/* The engine and its launcher; `open` NULL: on the store that the options ask for. */
+static inline void
+setup_on(struct engine_options *options, engine_open_store open)
+{
+	loop = slot_loop_new_manual(NOW_US, WALL_US);
+	options->loop = loop;
+	engine = open != NULL ? engine_new_on(options, open) : engine_new(options);
+	ck_assert_ptr_nonnull(engine);
+	launcher_init();
 	engine_set_launch(engine, &launcher.launch);
+	if (fixture_slow) { /* (its launcher is the memory store's: there at once) */
+		slow_store_install(engine->store, loop);
+		shelf_init(engine, 2, 2);
+	}
+	engine_launch_handlers.on_ready(engine, LAUNCHER);
 	run();
+}
+
+static inline void
+setup_with(const struct engine_limits *limits)
+{
+	struct engine_options options = fixture_options(limits);
+
+	setup_on(&options, NULL);
 }
 
 static inline void
@@ -290,7 +336,8 @@ job_is_killed(uint64_t job, int signal, enum launch_cause cause)
 static inline const struct row *
 row_of_job(uint64_t job)
 {
-	const struct row *row = engine->store->ops->find(engine->store, job);
+	struct store *s = engine->store;
+	const struct row *row = fixture_slow ? slow_store.inner->find(s, job) : s->ops->find(s, job);
 
 	ck_assert_ptr_nonnull(row);
 	return row;
@@ -620,9 +667,12 @@ hears_nothing(struct client *c)
 
 /* ---- what always holds between turns ---- */
 
+/* (What is shelved is counted by its own.) */
 static inline void
 check_line_counts(void)
 {
+	size_t shelved = 0;
+
 	for (struct queue *q = queue_next(engine->queues, NULL); q != NULL;
 	    q = queue_next(engine->queues, q)) {
 		size_t pending = 0;
@@ -634,9 +684,11 @@ check_line_counts(void)
 		TAILQ_FOREACH(job, &engine->by_phase[ROW_RUNNING], entry)
 			if (queue_of(&job->place) == q)
 				slots += job->action.slots;
-		MUST(queue_pending(q) == pending);
+		MUST(queue_pending(q) >= pending);
+		shelved += queue_pending(q) - pending;
 		MUST(queue_running(q) == slots);
 	}
+	MUST(shelved == shelf_count(engine));
 }
 
 static inline void
@@ -682,10 +734,10 @@ check_engine(void)
 				slots += job->action.slots;
 		}
 	}
-	MUST(engine->jobs.count == counted[0] + counted[1] + counted[2]);
-	MUST(engine->npending == counted[ROW_PENDING]);
+	MUST(engine->jobs.count == counted[0] + counted[1] + counted[2] + shelf_count(engine));
+	MUST(engine->npending == counted[ROW_PENDING] + shelf_count(engine));
 	MUST(engine->nrunning == counted[ROW_RUNNING]);
-	MUST(engine->pending_bytes == bytes);
+	MUST(engine->pending_bytes == bytes + engine->shelf.bytes);
 	MUST(slot_executor_running(engine->executor) == slots);
 	MUST(slot_executor_pending(engine->executor) == in_line);
 	check_line_counts();
@@ -712,6 +764,22 @@ run_suite(Suite *suite)
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return failed == 0 ? 0 : 1;
+}
+
+/* With the store in memory, then with one that has to wait. SLOT_STORE=memory or slow: with that
+ * alone. */
+static inline int
+run_suite_both(Suite *(*make)(void))
+{
+	const char *only = getenv("SLOT_STORE");
+	int failed = 0;
+
+	if (only == NULL || strcmp(only, "memory") == 0)
+		failed |= run_suite(make());
+	fixture_slow = true;
+	if (only == NULL || strcmp(only, "slow") == 0)
+		failed |= run_suite(make());
+	return failed;
 }
 
 #endif

@@ -705,30 +705,6 @@ START_TEST(a_detached_capture_tells_nobody)
 }
 END_TEST
 
-START_TEST(discarded_output_counts_as_truncated)
-{
-	struct owner owner;
-	struct capture *c = new_capture(MIB, &owner), *silent = new_capture(MIB, &owner);
-	struct writer w;
-
-	writer_start(&w, open_stream(c, 1), 2 * MIB);
-	run_until_end(c, 1, 2 * MIB);
-	pthread_join(w.thread, NULL);
-	capture_discard(c); /* while the thread has it */
-	ck_assert_int_eq(capture_pool_bytes(pool), 0);
-	capture_drain(c);
-	run_until(&owner.drained, 1);
-	capture_discard(c);
-	check_kept(c, 1, 2 * MIB, 2 * MIB);
-	ck_assert(capture_truncated(c));
-	ck_assert_int_eq(capture_pool_files(pool), 0);
-	capture_discard(silent);
-	ck_assert(!capture_truncated(silent));
-	capture_unref(c);
-	capture_unref(silent);
-}
-END_TEST
-
 START_TEST(a_manual_loop_has_no_pipes)
 {
 	struct slot_loop *manual = slot_loop_new_manual(1000, 1000);
@@ -779,7 +755,6 @@ main(void)
 	tcase_add_test(tc, an_unref_during_a_drain_overrides_it);
 	tcase_add_test(tc, the_owner_may_let_go_inside_its_handler);
 	tcase_add_test(tc, a_detached_capture_tells_nobody);
-	tcase_add_test(tc, discarded_output_counts_as_truncated);
 	tcase_add_test(tc, a_manual_loop_has_no_pipes);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

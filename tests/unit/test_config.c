@@ -96,7 +96,13 @@ START_TEST(every_default_is_a_value_that_its_row_accepts)
 	}
 	config_check(&config, &report);
 	ck_assert_int_eq(report.errors, 0);
-	ck_assert_int_eq(config.store.durability, CONFIG_DURABILITY_MEMORY);
+	ck_assert_int_eq(config.store.durability, CONFIG_DURABILITY_FULL);
+	ck_assert_int_eq(config_history_jobs(&config), 1000000);
+	ck_assert_int_eq(config_output_total(&config), INT64_C(1) << 30);
+	config.store.durability = CONFIG_DURABILITY_MEMORY;
+	ck_assert_int_eq(config_history_jobs(&config), 10000);
+	config.store.history_jobs = 0;
+	ck_assert_int_eq(config_history_jobs(&config), 0);
 	ck_assert_int_ge(config.executor.max_running, 1);
 	ck_assert_int_eq(config.socket.mode, 0600);
 }
@@ -295,11 +301,10 @@ END_TEST
 
 START_TEST(contradictions_are_found)
 {
-	config.store.durability = CONFIG_DURABILITY_FULL;
 	config.executor.max_running = 5000;
 	config_check(&config, &report);
-	ck_assert_int_eq(report.errors, 2);
-	expect_error("durability: full and normal are not available in this build");
+	ck_assert_int_eq(report.errors, 1);
+	expect_error("max_running (5000) is above [launcher] jobs");
 }
 END_TEST
 

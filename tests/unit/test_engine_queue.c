@@ -28,6 +28,7 @@ static uint64_t next_id;
 
 static uint64_t started[100000];
 static size_t nstarted, nseen;
+static size_t looked_at; /* places of actions */
 
 static struct item *
 item_of(struct slot_action *a)
@@ -38,6 +39,7 @@ item_of(struct slot_action *a)
 static struct queue_place *
 place_of(struct slot_action *a)
 {
+	looked_at++;
 	return &item_of(a)->place;
 }
 
@@ -459,6 +461,42 @@ START_TEST(a_queue_is_reserved_for_its_starved_head)
 	end(other);
 	for (; n < 80; n++)
 		end(it[n]);
+}
+END_TEST
+
+/* Jobs that were delayed come between the others of their line: in any order, and many. */
+START_TEST(a_place_between_others_is_found_soon)
+{
+	enum { MANY = 100000 };
+	static struct item *it[MANY];
+	unsigned step = 61803; /* (prime: it visits all) */
+	uint64_t last = 0;
+
+	next_id = MANY + 1;
+	for (uint64_t id = 1; id <= MANY; id++)
+		it[id - 1] = make(queue, 1, id, 1, 0);
+	for (int i = 0; i < MANY; i += 2)
+		slot_executor_push(executor, &it[i]->action);
+	looked_at = 0;
+	for (unsigned i = 0, at = 0; i < MANY; i++, at = (at + step) % MANY)
+		if (at % 2 == 1)
+			slot_executor_push(executor, &it[at]->action);
+	ck_assert_uint_le(looked_at, MANY / 2 * 64);
+	/* Every third goes before its turn, the others in order. */
+	looked_at = 0;
+	for (unsigned i = 0, at = 0; i < MANY; i++, at = (at + step) % MANY)
+		if (at % 3 == 1)
+			slot_executor_withdraw(executor, &it[at]->action);
+	ck_assert_uint_le(looked_at, MANY / 3 * 8);
+	total(MANY);
+	run();
+	ck_assert_uint_eq(nstarted, MANY - MANY / 3);
+	for (size_t i = 0; i < nstarted; last = started[i++])
+		if (started[i] <= last || started[i] % 3 == 2)
+			ck_abort_msg("%llu started after %llu", (unsigned long long)started[i],
+			    (unsigned long long)last);
+	for (int i = 0; i < MANY; i++)
+		leave(it[i]);
 }
 END_TEST
 
@@ -902,6 +940,7 @@ main(void)
 	tcase_add_test(tc, an_impossible_job_is_parked);
 	tcase_add_test(tc, after_64_overtakings_nothing_passes);
 	tcase_add_test(tc, a_queue_is_reserved_for_its_starved_head);
+	tcase_add_test(tc, a_place_between_others_is_found_soon);
 	tcase_add_test(tc, it_starts_what_the_model_starts);
 	suite_add_tcase(suite, tc);
 	srunner_set_fork_status(runner, CK_NOFORK);

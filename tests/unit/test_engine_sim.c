@@ -503,7 +503,8 @@ live(unsigned steps)
 		step();
 		if (once_in(2)) /* else the turn goes on, or is cut short */
 			slot_loop_run_due(loop, below(4));
-		check_limits(before);
+		if (!fixture_slow) /* else a lowering may come after starts of the same step */
+			check_limits(before);
 		for (int i = 0; i < CLIENTS; i++)
 			if (reads[i] && !clients[i].session->closed)
 				hear_some(i, 1 + below(100));
@@ -513,7 +514,7 @@ live(unsigned steps)
 		}
 	}
 	watch();
-	if (seed % 3 == 0) {
+	if (seed % 3 == 0 && !fixture_slow) { /* (a durable engine doesn't end its jobs) */
 		break_off(seed % 2 == 0);
 	} else {
 		finish_everything();
@@ -545,16 +546,22 @@ START_TEST(every_job_ends_once_whatever_happens)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("engine simulation");
 	TCase *tc = tcase_create("simulation");
-	int failed;
 
 	tcase_add_test(tc, every_job_ends_once_whatever_happens);
 	suite_add_tcase(suite, tc);
-	failed = run_suite(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	int failed = run_suite_both(make_suite);
+
 	if (failed != 0)
 		fprintf(stderr, "to see it again: SLOT_SEED=%llu\n", seed);
 	return failed;

@@ -566,7 +566,7 @@ START_TEST(history_that_is_gone_is_said_to_be)
 	}
 	item_is(&c, slow, 1, 1);
 	engine_reconfigure(engine, &limits);
-	advance_ms(2000);
+	prune();
 	oldest = int_at(refused(&c, "HistoryTruncated", "completions.subscribe",
 	    "{'since_seq':2}"), "oldest");
 	ck_assert_int_eq(oldest, 4);
@@ -619,7 +619,7 @@ START_TEST(foreign_jobs_are_as_unknown_ones)
 	ck_assert(IDS_ARE(json_object_get(m, "jobs"), 3));
 	refused(&b, "NoSuchJob", "job.get", "{'job':1}");
 	first = json_dumps(json_object_get(b.last, "error"), JSON_SORT_KEYS);
-	engine->store->ops->forget(engine->store, engine->store->ops->find(engine->store, 1));
+	engine->store->ops->forget(engine->store, (struct row *)(uintptr_t)row_of_job(1));
 	refused(&b, "NoSuchJob", "job.get", "{'job':1}");
 	second = json_dumps(json_object_get(b.last, "error"), JSON_SORT_KEYS);
 	ck_assert_str_eq(first, second);
@@ -899,8 +899,8 @@ START_TEST(passed_descriptors_go_with_their_request)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("engine streams");
 	TCase *tc = tcase_create("streams");
@@ -942,5 +942,11 @@ main(void)
 	tcase_add_test(tc, garbage_ends_its_sender_only);
 	tcase_add_test(tc, passed_descriptors_go_with_their_request);
 	suite_add_tcase(suite, tc);
-	return run_suite(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return run_suite_both(make_suite);
 }

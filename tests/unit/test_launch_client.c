@@ -7,6 +7,8 @@
 #include "launch/body.h"
 #include "launch/frame.h"
 #include "launch/launch.h"
+#include "launch/local.h"
+#include "launch/outbox.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -17,8 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DEADLINE_S 10
@@ -26,17 +30,33 @@
 static struct event_base *base;
 static struct launch *l;
 static char launcher[4096];
+static char directory[32], socket_path[4096]; /* of a launcher that outlives its engine */
 
 /* What was told. */
 static struct {
 	uint64_t instance;
-	unsigned exits, gone, gone_early, lost;
+	unsigned exits, gone, gone_early, lost, held;
+	struct launch_held last_held;
+	bool keep_held;
 	struct launch_exit last;
 	uint64_t token;
 	int signal_error;
 	char why[128];
 	bool ack, free_on_exit;
 } seen;
+
+static void
+on_held(void *arg, const struct launch_held *held)
+{
+	(void)arg;
+	ck_assert_uint_eq(seen.instance, 0); /* before on_ready */
+	seen.held++;
+	seen.last_held = *held;
+	for (int i = 0; i < 3; i++) {
+		if (!seen.keep_held && held->fds[i] >= 0)
+			close(held->fds[i]);
+	}
+}
 
 static void
 on_ready(void *arg, uint64_t instance)
@@ -86,8 +106,9 @@ on_lost(void *arg, const char *why)
 	snprintf(seen.why, sizeof(seen.why), "%s", why);
 }
 
-static const struct launch_handlers handlers = {on_ready, on_exit_told, on_gone, on_signaled,
-	on_lost};
+static const struct launch_handlers handlers = {.on_held = on_held, .on_ready = on_ready,
+	.on_exit = on_exit_told, .on_gone = on_gone, .on_signaled = on_signaled,
+	.on_lost = on_lost};
 
 static void
 setup(void)
@@ -96,6 +117,9 @@ setup(void)
 	seen.ack = true;
 	base = event_base_new();
 	l = NULL;
+	strcpy(directory, "/tmp/slot-launch-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(socket_path, sizeof(socket_path), "%s/launcher.sock", directory);
 }
 
 static void
@@ -105,6 +129,8 @@ teardown(void)
 		l->ops->free(l);
 	event_base_free(base);
 	unsetenv("TEST_FAKE");
+	unlink(socket_path);
+	rmdir(directory);
 }
 
 static struct launch *
@@ -164,8 +190,10 @@ run_sh(uint64_t job, const char *script, struct launch_run *run)
 	body_init(&b);
 	b.argv = argv;
 	b.argv_len = (size_t)len;
-	for (unsigned i = 0; i < run->nfds; i++)
-		b.files[run->roles[i] - LAUNCH_FD_STDIN].kind = BODY_FILE_PASSED;
+	for (unsigned i = 0; i < run->nfds; i++) {
+		if (run->roles[i] <= LAUNCH_FD_STDERR)
+			b.files[run->roles[i] - LAUNCH_FD_STDIN].kind = BODY_FILE_PASSED;
+	}
 	ck_assert_uint_le(body_size(&b), sizeof(bytes));
 	body_pack(&b, bytes);
 	run->job = job;
@@ -366,6 +394,296 @@ START_TEST(a_launcher_that_cannot_start_is_an_error)
 }
 END_TEST
 
+/* ---- one that outlives us ---- */
+
+static struct launch *
+connect_to(const char *path)
+{
+	const struct launch_options options = {.path = path, .grace_ms = -1};
+	const char *where;
+	int error;
+
+	seen.instance = 0;
+	l = launch_connect(base, socket_path, &options, &handlers, NULL, &error, &where);
+	ck_assert_msg(l != NULL, "%s: %s", where, strerror(error));
+	ck_assert(l->keeps);
+	return l;
+}
+
+static struct launch *
+connect_fake(const char *how)
+{
+	setenv("TEST_FAKE", how, 1);
+	return connect_to("/proc/self/exe");
+}
+
+static void
+until_ready(void)
+{
+	while (seen.instance == 0 && seen.lost == 0)
+		event_base_loop(base, EVLOOP_ONCE);
+	ck_assert_uint_eq(seen.lost, 0);
+}
+
+static void
+leave(void)
+{
+	l->ops->free(l);
+	l = NULL;
+}
+
+START_TEST(it_is_started_once_and_found_again_with_its_jobs)
+{
+	struct launch_run run = {.nfds = 0};
+	uint64_t instance;
+	int pid;
+
+	connect_to(launcher);
+	until_ready();
+	instance = seen.instance;
+	pid = launch_pid(l);
+	ck_assert_int_gt(pid, 0);
+	seen.ack = false;
+	run_sh(7, "exit 4", &run);
+	l->ops->flush(l);
+	until(&seen.exits, 1);
+	leave();
+	ck_assert_int_eq(kill(pid, 0), 0);
+
+	connect_to("/no/such/launcher"); /* none is started */
+	until_ready();
+	ck_assert_uint_eq(seen.instance, instance);
+	ck_assert_int_eq(launch_pid(l), pid);
+	ck_assert_uint_eq(seen.held, 1);
+	ck_assert_uint_eq(seen.last_held.job, 7);
+	ck_assert_uint_eq(seen.last_held.attempt, 1);
+	ck_assert_uint_eq(seen.last_held.slots, 1);
+	ck_assert_int_eq(seen.last_held.fds[1], -1);
+	until(&seen.exits, 2);
+	ck_assert_int_eq(seen.last.exit_code, 4);
+	l->ops->ack(l, 7, 1);
+	leave(); /* sends it first */
+	connect_to(launcher);
+	until_ready();
+	ck_assert_uint_eq(seen.held, 1);
+	kill(pid, SIGTERM);
+	until(&seen.lost, 1);
+	ck_assert_int_eq(launch_pid(l), 0);
+}
+END_TEST
+
+START_TEST(our_ends_of_the_pipes_come_back)
+{
+	struct launch_run run = {.nfds = 4, .roles = {LAUNCH_FD_STDIN, LAUNCH_FD_STDOUT,
+		LAUNCH_FD_KEEP_STDIN, LAUNCH_FD_KEEP_STDOUT}};
+	int in[2], out[2];
+	char buf[16];
+	unsigned fds;
+
+	connect_to(launcher);
+	until_ready();
+	fds = open_fds();
+	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+	run.fds[0] = in[0];
+	run.fds[1] = out[1];
+	run.fds[2] = in[1];
+	run.fds[3] = out[0];
+	run_sh(1, "read x; echo $x; cat; exit 5", &run);
+	l->ops->signal(l, 99, 1, SIGTERM, LAUNCH_SCOPE_TREE, 5);
+	l->ops->flush(l);
+	while (seen.token != 5) /* all was read */
+		event_base_loop(base, EVLOOP_ONCE);
+	ck_assert_uint_eq(open_fds(), fds);
+	leave();
+	seen.keep_held = true;
+	connect_to(launcher);
+	until_ready();
+	ck_assert_uint_eq(seen.held, 1);
+	ck_assert_int_eq(seen.last_held.fds[2], -1);
+	ck_assert_int_eq(fcntl(seen.last_held.fds[0], F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(write(seen.last_held.fds[0], "hi\n", 3), 3);
+	close(seen.last_held.fds[0]);
+	l->ops->close_stdin(l, 1, 1);
+	l->ops->flush(l);
+	until(&seen.gone, 1);
+	ck_assert_int_eq(seen.last.exit_code, 5);
+	ck_assert_int_eq(read(seen.last_held.fds[1], buf, sizeof(buf)), 3);
+	close(seen.last_held.fds[1]);
+	kill(launch_pid(l), SIGTERM);
+	until(&seen.lost, 1);
+}
+END_TEST
+
+START_TEST(a_socket_that_was_left_is_replaced_wherever_it_lies)
+{
+	char name[64] = "/", whole[1024];
+	int pid, fd;
+
+	/* A name so long that the path does not fit into an address. */
+	memset(name + 1, 'n', 50);
+	snprintf(whole, sizeof(whole), "%s%s", directory, name);
+	ck_assert_int_eq(mkdir(whole, 0700), 0);
+	strcat(whole, name);
+	ck_assert_int_eq(mkdir(whole, 0700), 0);
+	snprintf(socket_path, sizeof(socket_path), "%s/launcher.sock", whole);
+	ck_assert_uint_gt(strlen(socket_path), 107);
+	fd = local_listen(socket_path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(local_listen(socket_path), -EADDRINUSE);
+	close(fd);
+	ck_assert_int_eq(local_connect(socket_path), -ECONNREFUSED);
+	connect_to(launcher);
+	until_ready();
+	pid = launch_pid(l);
+	leave();
+	connect_to(launcher);
+	until_ready();
+	ck_assert_int_eq(launch_pid(l), pid);
+	kill(pid, SIGKILL);
+	until(&seen.lost, 1);
+	ck_assert_str_eq(seen.why, "slotd-launcher was killed by signal 9");
+	unlink(socket_path);
+	rmdir(whole);
+	*strrchr(whole, '/') = 0;
+	rmdir(whole);
+}
+END_TEST
+
+static void
+cannot_connect(const char *path, int expected)
+{
+	const struct launch_options options = {.path = path, .grace_ms = -1};
+	const char *where;
+	int error = 0;
+
+	ck_assert_ptr_null(
+	    launch_connect(base, socket_path, &options, &handlers, NULL, &error, &where));
+	ck_assert_int_eq(error, expected);
+}
+
+START_TEST(what_stands_in_its_way_is_an_error)
+{
+	unsigned fds = open_fds();
+	FILE *f;
+
+	cannot_connect("/no/such/launcher", ENOENT);
+	ck_assert_int_eq(access(socket_path, F_OK), -1); /* nothing is left */
+	chmod(directory, 0750);
+	cannot_connect("/no/such/launcher", EPERM);
+	chmod(directory, 0700);
+	f = fopen(socket_path, "w");
+	fclose(f);
+	cannot_connect("/no/such/launcher", ENOTSOCK);
+	ck_assert_int_eq(access(socket_path, F_OK), 0);
+	ck_assert_uint_eq(open_fds(), fds);
+}
+END_TEST
+
+START_TEST(one_of_another_version_says_so)
+{
+	connect_fake("speaks");
+	until(&seen.lost, 1);
+	ck_assert_str_eq(seen.why,
+	    "slotd-launcher speaks version 9, this slotd version 2, and it can't change: "
+	    "Exec format error");
+}
+END_TEST
+
+START_TEST(one_of_another_version_may_renew_itself)
+{
+	connect_fake("renews");
+	until_ready();
+	ck_assert_uint_eq(seen.instance, 77);
+}
+END_TEST
+
+START_TEST(one_that_stays_of_another_version_is_asked_once)
+{
+	connect_fake("stays");
+	until(&seen.lost, 1);
+	ck_assert_str_eq(seen.why, "slotd-launcher speaks version 9, this slotd version 2");
+}
+END_TEST
+
+START_TEST(one_of_another_build_is_asked_to_renew_and_used_meanwhile)
+{
+	connect_fake("build");
+	until_ready();
+	until(&seen.exits, 1); /* it tells when it was asked */
+	ck_assert_uint_eq(seen.lost, 0);
+}
+END_TEST
+
+START_TEST(descriptors_of_a_held_job_that_are_missing_end_the_connection)
+{
+	unsigned fds = open_fds();
+
+	connect_fake("bare");
+	until(&seen.lost, 1);
+	ck_assert_str_eq(seen.why, "a frame without its descriptors");
+	ck_assert_uint_eq(seen.held, 1); /* the one before it had its own */
+	leave();
+	ck_assert_uint_eq(open_fds(), fds);
+}
+END_TEST
+
+START_TEST(descriptors_that_nobody_announced_end_the_connection)
+{
+	unsigned fds = open_fds();
+
+	connect_fake("many");
+	until(&seen.lost, 1);
+	ck_assert_str_eq(seen.why, "a frame without its descriptors");
+	leave();
+	ck_assert_uint_eq(open_fds(), fds);
+}
+END_TEST
+
+START_TEST(a_frame_too_long_for_the_socket_goes_by_a_memfd)
+{
+	char *body = malloc(60000);
+	struct launch_run run = {.job = 3, .body = body, .body_len = 60000, .nfds = 0};
+	struct outbox box;
+	int pair[2], small = 4608;
+	union frame f;
+	union {
+		struct cmsghdr align;
+		unsigned char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {&f, sizeof(f)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes)};
+	int fd;
+	char *map;
+
+	memset(body, 'b', 60000);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	outbox_init(&box);
+	ck_assert_int_eq(outbox_add_run(&box, &run), 0);
+	ck_assert_ptr_nonnull(outbox_add(&box, FRAME_HELLO, sizeof(struct frame_hello)));
+	ck_assert_int_eq(outbox_send(&box, pair[0]), EMSGSIZE);
+	ck_assert_int_eq(outbox_shorten_first(&box), 0);
+	ck_assert_int_eq(outbox_send(&box, pair[0]), 0);
+	ck_assert_int_eq(recvmsg(pair[1], &m, MSG_CMSG_CLOEXEC), sizeof(f.run));
+	ck_assert_uint_eq(f.run.job, 3);
+	ck_assert(frame_run_has_memfd(&f.run));
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(fd));
+	map = mmap(NULL, 60000, PROT_READ, MAP_PRIVATE, fd, 0);
+	ck_assert_int_eq(memcmp(map, body, 60000), 0);
+	munmap(map, 60000);
+	close(fd);
+	/* A frame that is short already stays. */
+	ck_assert_ptr_nonnull(outbox_add(&box, FRAME_HELLO, sizeof(struct frame_hello)));
+	ck_assert_int_eq(outbox_shorten_first(&box), EMSGSIZE);
+	outbox_clear(&box);
+	close(pair[0]);
+	close(pair[1]);
+	free(body);
+}
+END_TEST
+
 START_TEST(a_launcher_that_exits_says_its_status)
 {
 	start_fake("exit");
@@ -401,12 +719,111 @@ END_TEST
 
 /* ---- as a launcher ---- */
 
+static void
+send_head(int fd, unsigned version, enum frame_type type, int error)
+{
+	struct frame_renewed f = {.error = error};
+
+	frame_head_init(&f.head, type, sizeof(f));
+	f.head.version = (uint16_t)version;
+	send(fd, &f, sizeof(f), 0);
+}
+
+static void
+send_welcome(int fd, const char *build)
+{
+	struct frame_welcome f = {.instance = 77, .pid = (uint32_t)getpid()};
+
+	frame_head_init(&f.head, FRAME_WELCOME, sizeof(f));
+	strcpy(f.build, build);
+	send(fd, &f, sizeof(f), 0);
+}
+
+#define MANY 10
+
+static void
+send_held(int fd, int kept, unsigned n)
+{
+	struct frame_held f = {.job = 1, .attempt = 1, .roles = {LAUNCH_FD_KEEP_STDOUT}};
+	union {
+		struct cmsghdr align;
+		unsigned char bytes[CMSG_SPACE(MANY * sizeof(int))];
+	} control = {.bytes = {0}};
+	struct iovec iov = {&f, sizeof(f)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	frame_head_init(&f.head, FRAME_HELD, sizeof(f));
+	if (n > 0) {
+		m.msg_control = control.bytes;
+		m.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(n * sizeof(int));
+		for (unsigned i = 0; i < n; i++)
+			memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)) + i * sizeof(int), &kept, sizeof(int));
+	}
+	sendmsg(fd, &m, 0);
+}
+
+/* The next frame must be of this type, or we end. */
+static void
+expect(int fd, enum frame_type type)
+{
+	union frame f;
+
+	if (recv(fd, &f, sizeof(f), 0) <= 0 || f.head.type != type)
+		_exit(3);
+}
+
+/* One that listens. */
+static int
+fake_keeper(const char *how, int listener)
+{
+	struct launch_exit ex = {.job = 1, .attempt = 1};
+	struct frame_exit f;
+	int fd = accept(listener, NULL, NULL), null = open("/dev/null", O_RDONLY);
+	char byte;
+
+	expect(fd, FRAME_HELLO);
+	if (strcmp(how, "build") == 0) {
+		send_welcome(fd, "0.0.0-other");
+		expect(fd, FRAME_REEXEC);
+		send_head(fd, FRAME_VERSION, FRAME_RENEWED, 0);
+		frame_exit_pack(&f, &ex, FRAME_EXIT_GONE | FRAME_BEST_EFFORT);
+		send(fd, &f, sizeof(f), 0);
+	} else if (strcmp(how, "bare") == 0) {
+		send_held(fd, null, 1);
+		send_held(fd, null, 0);
+		send_held(fd, null, 1);
+	} else if (strcmp(how, "many") == 0) {
+		send_held(fd, null, MANY);
+	} else {
+		send_head(fd, 9, FRAME_SPEAKS, 0);
+		expect(fd, FRAME_REEXEC);
+		send_head(fd, 9, FRAME_RENEWED, strcmp(how, "speaks") == 0 ? ENOEXEC : 0);
+		if (strcmp(how, "renews") == 0) {
+			expect(fd, FRAME_HELLO);
+			send_welcome(fd, "0.0.0-other"); /* and is not asked again */
+		} else if (strcmp(how, "stays") == 0) {
+			expect(fd, FRAME_HELLO);
+			send_head(fd, 9, FRAME_SPEAKS, 0);
+		}
+	}
+	while (recv(fd, &byte, 1, 0) > 0)
+		continue;
+	return 0;
+}
+
 static int
 fake_launcher(const char *how, int fd)
 {
 	struct launch_exit ex = {.attempt = 1};
 	struct frame_exit f;
+	int listens = 0;
+	socklen_t len = sizeof(listens);
 
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens)
+		return fake_keeper(how, fd);
 	if (strcmp(how, "exit") == 0)
 		return 9;
 	if (strcmp(how, "close") == 0) {
@@ -451,6 +868,14 @@ main(int argc, char **argv)
 	tcase_add_test(tc, a_launcher_that_closes_its_socket_is_lost);
 	tcase_add_test(tc, garbage_from_a_launcher_ends_the_connection_only);
 	tcase_add_test(tc, last_words_of_a_launcher_are_heard);
+	tcase_add_test(tc, what_stands_in_its_way_is_an_error);
+	tcase_add_test(tc, one_of_another_version_says_so);
+	tcase_add_test(tc, one_of_another_version_may_renew_itself);
+	tcase_add_test(tc, one_that_stays_of_another_version_is_asked_once);
+	tcase_add_test(tc, one_of_another_build_is_asked_to_renew_and_used_meanwhile);
+	tcase_add_test(tc, descriptors_of_a_held_job_that_are_missing_end_the_connection);
+	tcase_add_test(tc, descriptors_that_nobody_announced_end_the_connection);
+	tcase_add_test(tc, a_frame_too_long_for_the_socket_goes_by_a_memfd);
 	if (access(launcher, X_OK) == 0) {
 		tcase_add_test(tc, a_job_runs_and_its_output_comes_through_the_pipe);
 		tcase_add_test(tc, two_thousand_runs_at_once_pass_the_full_socket);
@@ -460,6 +885,9 @@ main(int argc, char **argv)
 		tcase_add_test(tc, freeing_inside_a_handler_is_allowed);
 		tcase_add_test(tc, free_closes_what_was_never_sent);
 		tcase_add_test(tc, a_killed_launcher_is_told_once);
+		tcase_add_test(tc, it_is_started_once_and_found_again_with_its_jobs);
+		tcase_add_test(tc, our_ends_of_the_pipes_come_back);
+		tcase_add_test(tc, a_socket_that_was_left_is_replaced_wherever_it_lies);
 	} else {
 		fprintf(stderr, "%s is not there: the tests with it are left out\n", launcher);
 	}

@@ -68,9 +68,10 @@ END_TEST
 START_TEST(roles_are_named_once_and_without_holes)
 {
 	static const uint8_t good[][LAUNCH_FDS_MAX] = {
-		{0, 0, 0, 0}, {1, 0, 0, 0}, {3, 2, 1, 0}, {2, 0, 0, 0}};
+		{0, 0, 0, 0}, {1, 0, 0, 0}, {3, 2, 1, 0}, {2, 0, 0, 0}, {5, 6, 7, 3, 2, 1}};
 	static const uint8_t bad[][LAUNCH_FDS_MAX] = {
-		{0, 1, 0, 0}, {1, 1, 0, 0}, {1, 0, 2, 0}, {5, 0, 0, 0}, {255, 0, 0, 0}};
+		{0, 1, 0, 0}, {1, 1, 0, 0}, {1, 0, 2, 0}, {8, 0, 0, 0}, {255, 0, 0, 0},
+		{7, 7, 0, 0}};
 	unsigned char bytes[256];
 	struct frame_run *run = (struct frame_run *)bytes;
 	union frame f;
@@ -215,6 +216,60 @@ START_TEST(random_frames_do_no_harm)
 }
 END_TEST
 
+START_TEST(held_frames_name_what_comes_with_them)
+{
+	static const uint8_t good[][FRAME_KEPT_MAX] = {{0, 0, 0}, {5, 6, 7}, {6, 0, 0}, {7, 5, 0}};
+	static const uint8_t bad[][FRAME_KEPT_MAX] = {{0, 5, 0}, {5, 5, 0}, {1, 0, 0}, {4, 0, 0},
+		{8, 0, 0}};
+	struct frame_held held = {.job = 7};
+	union frame f;
+
+	frame_head_init(&held.head, FRAME_HELD, sizeof(held));
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		memcpy(held.roles, good[i], sizeof(good[i]));
+		ck_assert_int_eq(read_frame(&f, &held, sizeof(held)), 0);
+	}
+	ck_assert_uint_eq(frame_held_fds(&f.held), 2);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		memcpy(held.roles, bad[i], sizeof(bad[i]));
+		ck_assert_int_eq(read_frame(&f, &held, sizeof(held)), -1);
+	}
+}
+END_TEST
+
+START_TEST(a_build_has_an_end)
+{
+	struct frame_welcome welcome = {.instance = 1};
+	union frame f;
+
+	frame_head_init(&welcome.head, FRAME_WELCOME, sizeof(welcome));
+	memset(welcome.build, 'x', sizeof(welcome.build) - 1);
+	ck_assert_int_eq(read_frame(&f, &welcome, sizeof(welcome)), 0);
+	welcome.build[sizeof(welcome.build) - 1] = 'x';
+	ck_assert_int_eq(read_frame(&f, &welcome, sizeof(welcome)), -1);
+}
+END_TEST
+
+START_TEST(three_frames_are_read_in_every_version_and_others_in_ours)
+{
+	static const enum frame_type all[] = {FRAME_REEXEC, FRAME_SPEAKS, FRAME_RENEWED,
+		FRAME_HELLO, FRAME_CEILING};
+	struct frame_reexec any = {.reserved = 0};
+	union frame f;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		frame_head_init(&any.head, all[i], sizeof(any));
+		ck_assert_uint_eq(frame_other_version(&any, sizeof(any)), 0);
+		ck_assert_int_eq(read_frame(&f, &any, sizeof(any)), 0);
+		any.head.version = 1000;
+		ck_assert_uint_eq(frame_other_version(&any, sizeof(any)), 1000);
+		ck_assert_uint_eq(frame_other_version(&any, sizeof(any) - 1), 0);
+		ck_assert_uint_eq(frame_other_version(&any, 3), 0);
+		ck_assert_int_eq(read_frame(&f, &any, sizeof(any)), i < 3 ? 0 : -1);
+	}
+}
+END_TEST
+
 START_TEST(steps_have_the_names_of_the_protocol)
 {
 	ck_assert_str_eq(launch_step_name(LAUNCH_STEP_EXEC), "exec");
@@ -242,6 +297,9 @@ main(void)
 	tcase_add_test(tc, values_outside_their_range_are_refused);
 	tcase_add_test(tc, heads_that_lie_are_refused);
 	tcase_add_test(tc, random_frames_do_no_harm);
+	tcase_add_test(tc, held_frames_name_what_comes_with_them);
+	tcase_add_test(tc, a_build_has_an_end);
+	tcase_add_test(tc, three_frames_are_read_in_every_version_and_others_in_ours);
 	tcase_add_test(tc, steps_have_the_names_of_the_protocol);
 	suite_add_tcase(suite, tc);
 	srunner_set_fork_status(runner, CK_NOFORK);

@@ -123,6 +123,35 @@ START_TEST(random_coming_and_going_keeps_the_counts)
 }
 END_TEST
 
+START_TEST(a_table_is_filled_anew_at_the_same_places)
+{
+	struct table again;
+	struct job *job;
+
+	ck_assert_int_eq(table_init(&again, CAPACITY), 0);
+	job = table_restore(&again, 3, 30, 1);
+	ck_assert_uint_eq(table_index(&again, job), 3);
+	job->pid = 333;
+	table_set_state(&again, job, JOB_RUNNING);
+	ck_assert_ptr_null(table_restore(&again, 3, 31, 1));
+	ck_assert_ptr_null(table_restore(&again, 2, 31, 1));
+	ck_assert_ptr_null(table_restore(&again, CAPACITY, 31, 1));
+	ck_assert_ptr_null(table_restore(&again, 4, 30, 1)); /* the name is taken */
+	job = table_restore(&again, CAPACITY - 1, 70, 2);
+	table_set_state(&again, job, JOB_GONE);
+	ck_assert_ptr_eq(table_find(&again, 70, 2), job);
+	ck_assert_uint_eq(table_index(&again, table_find_leader(&again, 333)), 3);
+	/* The gaps are free, all of them. */
+	for (uint64_t id = 1000; id < 1000 + CAPACITY - 2; id++) {
+		job = table_add(&again, id, 1);
+		ck_assert_ptr_nonnull(job);
+		table_set_state(&again, job, JOB_GONE);
+	}
+	ck_assert_ptr_null(table_add(&again, 9999, 1));
+	ck_assert_uint_eq(again.used, CAPACITY);
+}
+END_TEST
+
 START_TEST(timers_come_in_order_however_they_are_moved)
 {
 	struct job *jobs[CAPACITY], *job;
@@ -201,6 +230,7 @@ main(void)
 	tcase_add_test(tc, a_full_table_takes_no_more_until_one_leaves);
 	tcase_add_test(tc, the_list_of_exited_jobs_holds_them_in_any_order_of_leaving);
 	tcase_add_test(tc, random_coming_and_going_keeps_the_counts);
+	tcase_add_test(tc, a_table_is_filled_anew_at_the_same_places);
 	tcase_add_test(tc, timers_come_in_order_however_they_are_moved);
 	tcase_add_test(tc, processes_are_found_until_removed);
 	tcase_add_test(tc, a_full_list_of_processes_says_so);

@@ -300,30 +300,6 @@ START_TEST(a_failing_file_drops_and_counts_on)
 }
 END_TEST
 
-START_TEST(discard_forgets_and_goes_on)
-{
-	int fd;
-
-	ring_init(&ring, &group, FILE_LIMIT);
-	append(100);
-	ring_discard(&ring);
-	ck_assert_int_eq(group.kept_bytes, 0);
-	append(RING_MEMORY_MAX - 100);
-	ck_assert_int_eq(read_all(0, 1000), RING_MEMORY_MAX - 100);
-	ck_assert_int_eq(ring_move_to_file(&ring, temp_file()), 0);
-	append(FILE_LIMIT);
-	ring_discard(&ring);
-	append(3);
-	ck_assert_int_eq(read_all(0, 1000), 3);
-	ck_assert_int_eq(ring_finish(&ring), -1);
-	ring_discard(&ring);
-	fd = ring_finish(&ring);
-	ck_assert_int_ge(fd, 0);
-	close(fd);
-	ck_assert_int_eq(group.files, 0);
-}
-END_TEST
-
 #define FLOOD_BYTES (16 * KIB * KIB)
 
 static void *
@@ -415,7 +391,6 @@ main(void)
 	tcase_add_test(tc, a_full_disk_leaves_a_smaller_ring);
 	tcase_add_test(tc, a_file_that_can_not_be_filled_leaves_memory);
 	tcase_add_test(tc, a_failing_file_drops_and_counts_on);
-	tcase_add_test(tc, discard_forgets_and_goes_on);
 	tcase_add_test(tc, a_reader_beside_a_file_writer_sees_no_torn_byte);
 	tcase_add_test(tc, a_reader_beside_a_memory_writer_sees_no_torn_byte);
 	suite_add_tcase(suite, tc);

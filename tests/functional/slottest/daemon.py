@@ -208,11 +208,12 @@ class Daemon:
     def _durable_launcher(self):
         """Asks the kernel who listens at the state directory's launcher.sock."""
         inode = None
-        path = str(self.state / "launcher.sock")
+        path = str(self.state / "launcher.sock")  # bound as .new, and renamed
         with open("/proc/net/unix", encoding="utf-8") as table:
             for row in table:
                 parts = row.split()
-                if len(parts) > 7 and parts[7] == path and parts[5] == "01":
+                if len(parts) > 7 and parts[7] in (path, path + ".new") and \
+                        parts[5] == "01":
                     inode = parts[6]
         if inode is None:
             return None

@@ -1,0 +1,680 @@
+/* Rows as they stand in the journal; see journal_fetch.h. */
+#include "store/journal_fetch.h"
+
+#include "store/journal_files.h"
+#include "store/journal_record.h"
+#include "store/read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SPEC_COLUMNS ", s.env, s.data, s.checksum, s.bytes"
+#define SCAN_LIVE "SELECT job, phase, uid, queue, submitted_us, 0 FROM live "
+#define SCAN_DONE "SELECT job, 2, uid, queue, submitted_us, ok FROM done "
+#define SCAN_SEQ "SELECT job, 2, uid, queue, submitted_us, ok, seq FROM done "
+
+static const char *const statements[FETCH_STATEMENTS] = {
+	[FETCH_BEGIN] = "BEGIN",
+	[FETCH_END] = "COMMIT",
+	[FETCH_LIVE] = "SELECT " RECORD_LIVE_COLUMNS SPEC_COLUMNS
+	    " FROM live l JOIN spec s ON s.job = l.job WHERE l.job = ?1",
+	[FETCH_DONE] = "SELECT " RECORD_DONE_COLUMNS SPEC_COLUMNS
+	    " FROM done d JOIN spec s ON s.job = d.job WHERE d.job = ?1",
+	[FETCH_ENV] = "SELECT hash, bytes FROM blob WHERE id = ?1",
+	[FETCH_KEY] = "SELECT job FROM spec WHERE uid = ?1 AND key = ?2",
+	[FETCH_NAME] = "SELECT 1 FROM spec WHERE job = ?1 AND name = ?2",
+	[FETCH_OLDEST] = "SELECT min(job) FROM spec",
+	[FETCH_OLDEST_OF] = "SELECT min(job) FROM"
+	    " (SELECT job, uid FROM spec ORDER BY job LIMIT 10000) WHERE uid = ?1",
+	[FETCH_LIVE_UP] = SCAN_LIVE "WHERE job >= ?1 ORDER BY job",
+	[FETCH_LIVE_DOWN] = SCAN_LIVE "WHERE job <= ?1 ORDER BY job DESC",
+	[FETCH_RUNNING_UP] = SCAN_LIVE "INDEXED BY live_running"
+	    " WHERE phase = 1 AND job >= ?1 ORDER BY job",
+	[FETCH_RUNNING_DOWN] = SCAN_LIVE "INDEXED BY live_running"
+	    " WHERE phase = 1 AND job <= ?1 ORDER BY job DESC",
+	[FETCH_DONE_UP] = SCAN_DONE "WHERE job >= ?1 ORDER BY job",
+	[FETCH_DONE_DOWN] = SCAN_DONE "WHERE job <= ?1 ORDER BY job DESC",
+	[FETCH_SEQ] = SCAN_SEQ "WHERE seq >= ?1 ORDER BY seq",
+	[FETCH_SEQ_OF] = SCAN_SEQ "INDEXED BY done_uid"
+	    " WHERE uid = ?2 AND seq >= ?1 ORDER BY seq",
+	[FETCH_OUTPUT] = "SELECT start, end, file, room, bytes FROM output WHERE id = ?1",
+	[FETCH_OLD] = "SELECT seq, job, finished_us, kept_bytes FROM done INDEXED BY done_uid"
+	    " WHERE uid = ?2 AND seq >= ?1 ORDER BY seq LIMIT ?3",
+};
+
+int
+fetch_init(struct fetch *f, sqlite3 *db, int output_fd)
+{
+	int rc = SQLITE_OK;
+
+	memset(f, 0, sizeof *f);
+	f->db = db;
+	f->output_fd = output_fd;
+	for (int i = 0; rc == SQLITE_OK && i < FETCH_STATEMENTS; i++)
+		rc = sqlite3_prepare_v3(db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+		    &f->st[i], NULL);
+	return rc;
+}
+
+void
+fetch_fini(struct fetch *f)
+{
+	for (int i = 0; i < FETCH_STATEMENTS; i++)
+		sqlite3_finalize(f->st[i]);
+	memset(f, 0, sizeof *f);
+}
+
+/* ---- requests ---- */
+
+static char *
+copy(const void *bytes, size_t len, bool *ok)
+{
+	char *p = malloc(len != 0 ? len : 1);
+
+	if (p == NULL)
+		*ok = false;
+	else if (len != 0)
+		memcpy(p, bytes, len);
+	return p;
+}
+
+static char *
+copy_text(const char *text, bool *ok)
+{
+	return text != NULL ? copy(text, strlen(text) + 1, ok) : NULL;
+}
+
+static void
+copy_keys(struct jread *jr, const struct store_read *r, bool *ok)
+{
+	jr->keys = calloc(r->nkeys + 1, sizeof(char *));
+	*ok = *ok && jr->keys != NULL;
+	for (size_t i = 0; *ok && i < r->nkeys; i++)
+		jr->keys[jr->nkeys++] = copy_text(r->keys[i], ok);
+}
+
+static enum jread_kind
+kind_of(enum store_read_kind kind)
+{
+	switch (kind) {
+	case STORE_READ_JOBS:
+		return JREAD_JOBS;
+	case STORE_READ_KEYS:
+		return JREAD_KEYS;
+	case STORE_READ_PAGE:
+		return JREAD_PAGE;
+	case STORE_READ_DONE:
+		return JREAD_DONE;
+	case STORE_READ_OUTPUT:
+		return JREAD_OUTPUT;
+	}
+	return JREAD_JOBS;
+}
+
+struct jread *
+jread_new(const struct store_read *r)
+{
+	struct jread *jr = calloc(1, sizeof *jr);
+	bool ok = true;
+
+	if (jr == NULL)
+		return NULL;
+	jr->kind = kind_of(r->kind);
+	jr->filter = r->filter;
+	jr->filter.queue = copy_text(r->filter.queue, &ok);
+	jr->filter.name = copy_text(r->filter.name, &ok);
+	jr->from = r->from;
+	jr->backward = r->kind == STORE_READ_PAGE && r->backward;
+	jr->limit = r->limit;
+	jr->limit_bytes = r->limit_bytes;
+	jr->job = r->job;
+	jr->stream = r->stream;
+	jr->off = r->off;
+	jr->max = r->max;
+	if (r->kind == STORE_READ_JOBS) {
+		jr->ids = (uint64_t *)(void *)copy(r->ids, r->nids * sizeof *r->ids, &ok);
+		jr->nids = r->nids;
+	}
+	if (r->kind == STORE_READ_KEYS)
+		copy_keys(jr, r, &ok);
+	if (ok)
+		return jr;
+	jread_free(jr);
+	return NULL;
+}
+
+static void
+row_discard(struct row *row)
+{
+	if (row == NULL)
+		return;
+	free(row->run);
+	free(row->spec);
+	free(row);
+}
+
+void
+jread_free(struct jread *jr)
+{
+	if (jr == NULL)
+		return;
+	for (size_t i = 0; i < jr->nfound; i++) {
+		row_discard(jr->found[i].row);
+		free(jr->found[i].queue);
+	}
+	for (size_t i = 0; i < jr->nenvs; i++)
+		free(jr->envs[i].bytes);
+	for (size_t i = 0; i < jr->nkeys; i++)
+		free(jr->keys[i]);
+	free((char *)(uintptr_t)jr->filter.queue);
+	free((char *)(uintptr_t)jr->filter.name);
+	free(jr->found);
+	free(jr->envs);
+	free(jr->keys);
+	free(jr->ids);
+	free(jr->buf);
+	free(jr->old);
+	free(jr);
+}
+
+/* ---- errors ---- */
+
+/* Notes an SQLite result other than "go on"; returns jr->error. */
+static int
+trouble(struct fetch *f, struct jread *jr, int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return jr->error;
+	case SQLITE_NOMEM:
+		return jr->error = -ENOMEM;
+	case SQLITE_BUSY:
+		return jr->error = -EIO; /* somebody is in the way; it may go well next time */
+	}
+	if (rc == SQLITE_IOERR_NOMEM)
+		return jr->error = -ENOMEM;
+	snprintf(jr->failed, sizeof jr->failed, "reading the journal: %s", sqlite3_errmsg(f->db));
+	return jr->error = -EIO;
+}
+
+static int
+no_memory(struct jread *jr)
+{
+	return jr->error = -ENOMEM;
+}
+
+/* The array v of n elements with room for one more. NULL: out of memory, v stays. */
+static void *
+with_room(void *v, size_t n, size_t *cap, size_t size)
+{
+	size_t want = *cap != 0 ? *cap * 2 : 8;
+
+	if (n < *cap)
+		return v;
+	v = realloc(v, want * size);
+	if (v != NULL)
+		*cap = want;
+	return v;
+}
+
+/* ---- one row ---- */
+
+/* Bytes of a blob, checked; *bytes NULL: damaged (or jr->error). */
+static int
+blob(struct fetch *f, struct jread *jr, int64_t id, char **bytes, size_t *len)
+{
+	sqlite3_stmt *st = f->st[FETCH_ENV];
+	bool ok = true;
+	int rc;
+
+	*bytes = NULL;
+	sqlite3_bind_int64(st, 1, id);
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW) {
+		const void *there = sqlite3_column_blob(st, 1);
+
+		*len = (size_t)sqlite3_column_bytes(st, 1);
+		if (record_sum(there, *len) == (uint64_t)sqlite3_column_int64(st, 0))
+			*bytes = copy(there, *len, &ok);
+	}
+	sqlite3_reset(st);
+	return ok ? trouble(f, jr, rc) : no_memory(jr);
+}
+
+/* The environment's place in jr->envs + 1; 0: damaged (or jr->error). */
+static size_t
+env_place(struct fetch *f, struct jread *jr, int64_t id)
+{
+	struct fetched_env *envs;
+	char *bytes;
+	size_t len;
+
+	for (size_t i = jr->nenvs; i > 0; i--)
+		if (jr->envs[i - 1].id == id)
+			return i;
+	if (blob(f, jr, id, &bytes, &len) != 0 || bytes == NULL)
+		return 0;
+	envs = with_room(jr->envs, jr->nenvs, &jr->envs_cap, sizeof *envs);
+	if (envs == NULL) {
+		free(bytes);
+		no_memory(jr);
+		return 0;
+	}
+	jr->envs = envs;
+	envs[jr->nenvs++] = (struct fetched_env){ id, bytes, len };
+	jr->bytes += len;
+	return jr->nenvs;
+}
+
+/* The record in one piece, or NULL: it does not hold together (or jr->error). */
+static struct spec *
+whole_spec(struct fetch *f, struct jread *jr, const char *bytes, size_t len, int64_t data)
+{
+	struct spec head, *s;
+	char *apart = NULL;
+	size_t n = 0;
+
+	if (len < sizeof head)
+		return NULL;
+	memcpy(&head, bytes, sizeof head);
+	if (data != 0 && (blob(f, jr, data, &apart, &n) != 0 || apart == NULL))
+		return NULL;
+	s = NULL;
+	if (head.size == len + n && (n == 0 || (head.data_off <= len && head.data_len == n)) &&
+	    (s = malloc(head.size)) == NULL)
+		no_memory(jr);
+	if (s != NULL) {
+		size_t front = n != 0 ? head.data_off : len;
+
+		memcpy(s, bytes, front);
+		if (n != 0)
+			memcpy((char *)s + front, apart, n);
+		memcpy((char *)s + front + n, bytes + front, len - front);
+	}
+	free(apart);
+	return s;
+}
+
+/* The spec's columns begin at `at`. Row and spec are found->row's. */
+static int
+read_spec(struct fetch *f, struct jread *jr, sqlite3_stmt *st, int at, struct fetched *found)
+{
+	int64_t env = sqlite3_column_int64(st, at), data = sqlite3_column_int64(st, at + 1);
+	uint64_t sum = (uint64_t)sqlite3_column_int64(st, at + 2);
+	struct row *row = found->row;
+
+	row->spec = whole_spec(f, jr, sqlite3_column_blob(st, at + 3),
+	    (size_t)sqlite3_column_bytes(st, at + 3), data);
+	if (jr->error != 0)
+		return jr->error;
+	if (row->spec == NULL || record_sum(row->spec, row->spec->size) != sum)
+		return found->error = -EIO;
+	jr->bytes += read_row_bytes(row);
+	row->env_dropped = env == 0 && sqlite3_column_type(st, at) != SQLITE_NULL;
+	if (env > 0 && (found->env = env_place(f, jr, env)) == 0)
+		return jr->error != 0 ? jr->error : (found->error = -EIO);
+	return 0;
+}
+
+static void
+read_row(struct fetch *f, struct jread *jr, sqlite3_stmt *st, bool done, struct fetched *found)
+{
+	const char *queue;
+	bool ok = true;
+	int rc;
+
+	found->row = calloc(1, sizeof *found->row);
+	if (found->row == NULL) {
+		no_memory(jr);
+		return;
+	}
+	rc = done ? record_read_done(st, found->row, &queue) :
+	    record_read_live(st, found->row, &queue);
+	if (rc == 0)
+		found->queue = copy_text(queue, &ok);
+	if (rc != 0 || !ok)
+		no_memory(jr);
+	else if (read_spec(f, jr, st, done ? RECORD_DONE_NCOLUMNS : RECORD_LIVE_NCOLUMNS,
+	    found) == 0)
+		return;
+	row_discard(found->row); /* damaged, or no memory */
+	found->row = NULL;
+}
+
+int
+fetch_job(struct fetch *f, struct jread *jr, uint64_t id)
+{
+	static const enum fetch_statement where[] = { FETCH_LIVE, FETCH_DONE };
+	struct fetched *found = with_room(jr->found, jr->nfound, &jr->found_cap, sizeof *found);
+
+	if (found == NULL)
+		return no_memory(jr);
+	jr->found = found;
+	found += jr->nfound++;
+	*found = (struct fetched){ .id = id };
+	for (int i = 0; i < 2 && found->row == NULL && found->error == 0; i++) {
+		sqlite3_stmt *st = f->st[where[i]];
+		int rc;
+
+		sqlite3_bind_int64(st, 1, (sqlite3_int64)id);
+		rc = sqlite3_step(st);
+		if (rc == SQLITE_ROW)
+			read_row(f, jr, st, where[i] == FETCH_DONE, found);
+		sqlite3_reset(st);
+		if (trouble(f, jr, rc) != 0)
+			break;
+	}
+	return jr->error;
+}
+
+/* ---- by id and by key ---- */
+
+static void
+read_oldest(struct fetch *f, struct jread *jr)
+{
+	sqlite3_stmt *st = f->st[jr->filter.by_uid ? FETCH_OLDEST_OF : FETCH_OLDEST];
+	int rc;
+
+	if (jr->filter.by_uid)
+		sqlite3_bind_int64(st, 1, jr->filter.uid);
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		jr->oldest_job = (uint64_t)sqlite3_column_int64(st, 0);
+	sqlite3_reset(st);
+	trouble(f, jr, rc);
+}
+
+static void
+read_jobs(struct fetch *f, struct jread *jr)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < jr->nids; i++) {
+		if (fetch_job(f, jr, jr->ids[i]) != 0)
+			return;
+		all = all && jr->found[i].row != NULL;
+	}
+	if (!all || jr->want_oldest)
+		read_oldest(f, jr);
+}
+
+static void
+read_keys(struct fetch *f, struct jread *jr)
+{
+	sqlite3_stmt *st = f->st[FETCH_KEY];
+
+	for (size_t i = 0; i < jr->nkeys; i++) {
+		uint64_t id = 0;
+		int rc;
+
+		sqlite3_bind_int64(st, 1, jr->filter.uid);
+		sqlite3_bind_text(st, 2, jr->keys[i], -1, SQLITE_STATIC);
+		rc = sqlite3_step(st);
+		if (rc == SQLITE_ROW)
+			id = (uint64_t)sqlite3_column_int64(st, 0);
+		sqlite3_reset(st);
+		sqlite3_clear_bindings(st);
+		if (trouble(f, jr, rc) != 0 || fetch_job(f, jr, id) != 0)
+			return;
+	}
+}
+
+/* ---- pages ---- */
+
+struct cursor { /* a walk over live or done; at its end st is NULL */
+	sqlite3_stmt *st;
+	uint64_t id;
+};
+
+static void
+cursor_step(struct fetch *f, struct jread *jr, struct cursor *c)
+{
+	int rc = sqlite3_step(c->st);
+
+	if (rc == SQLITE_ROW) {
+		c->id = (uint64_t)sqlite3_column_int64(c->st, 0);
+		return;
+	}
+	trouble(f, jr, rc);
+	sqlite3_reset(c->st);
+	c->st = NULL;
+}
+
+static void
+cursor_open(struct fetch *f, struct jread *jr, struct cursor *c, enum fetch_statement which)
+{
+	c->st = f->st[which];
+	/* (An id above the signed range means "from the end".) */
+	sqlite3_bind_int64(c->st, 1, jr->from > INT64_MAX ? INT64_MAX : (int64_t)jr->from);
+	cursor_step(f, jr, c);
+}
+
+static void
+cursor_close(struct cursor *c)
+{
+	if (c->st != NULL)
+		sqlite3_reset(c->st);
+}
+
+static bool
+has_name(struct fetch *f, struct jread *jr, uint64_t id)
+{
+	sqlite3_stmt *st = f->st[FETCH_NAME];
+	int rc;
+
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)id);
+	sqlite3_bind_text(st, 2, jr->filter.name, -1, SQLITE_STATIC);
+	rc = sqlite3_step(st);
+	sqlite3_reset(st);
+	sqlite3_clear_bindings(st);
+	trouble(f, jr, rc);
+	return rc == SQLITE_ROW;
+}
+
+/* Of the columns of the SCAN statements. */
+static bool
+passes(struct fetch *f, struct jread *jr, const struct cursor *c)
+{
+	const struct store_filter *want = &jr->filter;
+	int phase = sqlite3_column_int(c->st, 1);
+
+	if (want->phase >= 0 && phase != want->phase)
+		return false;
+	if (want->by_uid && (uint32_t)sqlite3_column_int64(c->st, 2) != want->uid)
+		return false;
+	if (want->ok >= 0 && (phase != ROW_DONE || sqlite3_column_int(c->st, 5) != want->ok))
+		return false;
+	if (sqlite3_column_int64(c->st, 4) < want->since_us)
+		return false;
+	if (want->queue != NULL) {
+		const char *queue = (const char *)sqlite3_column_text(c->st, 3);
+
+		if (queue == NULL || strcmp(queue, want->queue) != 0)
+			return false;
+	}
+	return want->name == NULL || has_name(f, jr, c->id);
+}
+
+/* Takes in the job at a cursor where it passes. False: the page ends before it. */
+static bool
+take(struct fetch *f, struct jread *jr, const struct cursor *c, size_t *scanned)
+{
+	if (jr->nfound >= jr->limit || (*scanned)++ >= READ_SCAN_MAX ||
+	    (jr->limit_bytes != 0 && jr->bytes >= jr->limit_bytes))
+		return false;
+	if (passes(f, jr, c) && jr->error == 0)
+		fetch_job(f, jr, c->id);
+	return true;
+}
+
+static void
+read_page(struct fetch *f, struct jread *jr)
+{
+	bool down = jr->backward, want_live = jr->filter.phase != ROW_DONE && jr->filter.ok < 0;
+	bool want_done = jr->filter.phase < 0 || jr->filter.phase == ROW_DONE;
+	struct cursor live = { 0 }, done = { 0 };
+	size_t scanned = 0;
+
+	if (want_live && jr->filter.phase == ROW_RUNNING)
+		cursor_open(f, jr, &live, down ? FETCH_RUNNING_DOWN : FETCH_RUNNING_UP);
+	else if (want_live)
+		cursor_open(f, jr, &live, down ? FETCH_LIVE_DOWN : FETCH_LIVE_UP);
+	if (want_done)
+		cursor_open(f, jr, &done, down ? FETCH_DONE_DOWN : FETCH_DONE_UP);
+	while (jr->error == 0 && (live.st != NULL || done.st != NULL)) {
+		struct cursor *c = live.st == NULL ? &done : done.st == NULL ? &live :
+		    (live.id < done.id) != down ? &live : &done;
+
+		if (!take(f, jr, c, &scanned)) {
+			jr->next_place = c->id;
+			break;
+		}
+		cursor_step(f, jr, c);
+	}
+	cursor_close(&live);
+	cursor_close(&done);
+}
+
+static void
+read_done(struct fetch *f, struct jread *jr)
+{
+	enum fetch_statement which = jr->filter.by_uid ? FETCH_SEQ_OF : FETCH_SEQ;
+	struct cursor c = { 0 };
+	size_t scanned = 0;
+
+	if (jr->filter.by_uid)
+		sqlite3_bind_int64(f->st[which], 2, jr->filter.uid);
+	cursor_open(f, jr, &c, which);
+	while (jr->error == 0 && c.st != NULL) {
+		if (!take(f, jr, &c, &scanned)) {
+			jr->next_place = (uint64_t)sqlite3_column_int64(c.st, 6);
+			break;
+		}
+		cursor_step(f, jr, &c);
+	}
+	cursor_close(&c);
+}
+
+/* ---- output ---- */
+
+static ssize_t
+read_file(struct fetch *f, struct jread *jr, sqlite3_stmt *st)
+{
+	const char *name = (const char *)sqlite3_column_text(st, 2);
+	ssize_t n;
+	int fd;
+
+	fd = name == NULL || f->output_fd < 0 ? -1 :
+	    openat(f->output_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return 0; /* it has just been pruned */
+	n = files_read_ring(fd, sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1),
+	    sqlite3_column_int64(st, 3), jr->off, jr->buf, jr->max);
+	close(fd);
+	return n;
+}
+
+static void
+read_output(struct fetch *f, struct jread *jr)
+{
+	sqlite3_stmt *st = f->st[FETCH_OUTPUT];
+	int rc;
+
+	jr->buf = malloc(jr->max != 0 ? jr->max : 1);
+	if (jr->buf == NULL) {
+		no_memory(jr);
+		return;
+	}
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)(jr->job * 2) + jr->stream - 1);
+	rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW) {
+		int64_t start = sqlite3_column_int64(st, 0), end = sqlite3_column_int64(st, 1);
+
+		if (jr->off < start)
+			jr->off = start;
+		if (sqlite3_column_type(st, 2) != SQLITE_NULL) {
+			jr->nread = read_file(f, jr, st);
+		} else if (jr->off < end && sqlite3_column_bytes(st, 4) == end - start) {
+			size_t n = (size_t)(end - jr->off) < jr->max ? (size_t)(end - jr->off) :
+			    jr->max;
+
+			memcpy(jr->buf, (const char *)sqlite3_column_blob(st, 4) +
+			    (jr->off - start), n);
+			jr->nread = (ssize_t)n;
+		}
+	}
+	sqlite3_reset(st);
+	trouble(f, jr, rc);
+	if (jr->nread < 0)
+		jr->error = -EIO;
+}
+
+/* ---- what is to be pruned ---- */
+
+static void
+read_old(struct fetch *f, struct jread *jr)
+{
+	sqlite3_stmt *st = f->st[FETCH_OLD];
+	int rc;
+
+	jr->old = malloc(jr->limit * sizeof *jr->old);
+	if (jr->old == NULL) {
+		no_memory(jr);
+		return;
+	}
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)jr->from);
+	sqlite3_bind_int64(st, 2, jr->filter.uid);
+	sqlite3_bind_int64(st, 3, (sqlite3_int64)jr->limit);
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
+		jr->old[jr->nold++] = (struct old_job){
+			.seq = (uint64_t)sqlite3_column_int64(st, 0),
+			.id = (uint64_t)sqlite3_column_int64(st, 1),
+			.finished_us = sqlite3_column_int64(st, 2),
+			.kept_bytes = sqlite3_column_int64(st, 3),
+		};
+	sqlite3_reset(st);
+	trouble(f, jr, rc);
+}
+
+/* ---- */
+
+void
+fetch_run(struct fetch *f, struct jread *jr)
+{
+	int rc = sqlite3_step(f->st[FETCH_BEGIN]);
+
+	sqlite3_reset(f->st[FETCH_BEGIN]);
+	if (trouble(f, jr, rc) != 0)
+		return;
+	switch (jr->kind) {
+	case JREAD_JOBS:
+		read_jobs(f, jr);
+		break;
+	case JREAD_KEYS:
+		read_keys(f, jr);
+		break;
+	case JREAD_PAGE:
+		read_page(f, jr);
+		break;
+	case JREAD_DONE:
+		read_done(f, jr);
+		break;
+	case JREAD_OUTPUT:
+		read_output(f, jr);
+		break;
+	case JREAD_OLD:
+		read_old(f, jr);
+		break;
+	}
+	if (sqlite3_get_autocommit(f->db))
+		return; /* an error has ended it */
+	rc = sqlite3_step(f->st[FETCH_END]);
+	sqlite3_reset(f->st[FETCH_END]);
+	trouble(f, jr, rc);
+}

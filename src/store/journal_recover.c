@@ -1,0 +1,126 @@
+/* What a start asks of the journal: settings, queues, all that was live, and single rows. */
+#include "store/journal_internal.h"
+
+#include "core/logger.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int
+fail(struct journal *j, sqlite3 *db)
+{
+	slot_log(j->logger, SLOT_LOG_ERROR, "reading the journal: %s", sqlite3_errmsg(db));
+	return (sqlite3_errcode(db) & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO;
+}
+
+static int
+recover_settings(sqlite3 *db, const struct store_recovery *rec)
+{
+	sqlite3_stmt *st;
+	int rc = sqlite3_prepare_v2(db, "SELECT name, value FROM setting", -1, &st, NULL);
+
+	while (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+		if (rec->on_setting != NULL)
+			rec->on_setting(rec->arg, (const char *)sqlite3_column_text(st, 0),
+			    sqlite3_column_int64(st, 1));
+	if (rc == SQLITE_OK)
+		rc = sqlite3_finalize(st);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_prepare_v2(db, "SELECT name, max_running, paused FROM queue", -1,
+		    &st, NULL);
+	while (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW)
+		if (rec->on_queue != NULL)
+			rec->on_queue(rec->arg, (const char *)sqlite3_column_text(st, 0),
+			    sqlite3_column_int64(st, 1), sqlite3_column_int(st, 2) != 0);
+	return rc == SQLITE_OK ? sqlite3_finalize(st) : rc;
+}
+
+enum { /* the columns; those from STARTED on are looked at only where there may be something */
+	JOB, PHASE, WAITS, UID, PRIORITY, SLOTS, ATTEMPT, COST, QUEUE, SUBMITTED, HOLD,
+	STARTED, LAUNCHER, DUE_BOOT, DUE_WALL, SESSION
+};
+
+static void
+read_live(sqlite3_stmt *st, struct store_live *l)
+{
+	int waits = sqlite3_column_int(st, WAITS);
+
+	memset(l, 0, sizeof *l);
+	l->id = (uint64_t)sqlite3_column_int64(st, JOB);
+	l->phase = (uint8_t)sqlite3_column_int(st, PHASE);
+	l->uid = (uint32_t)sqlite3_column_int64(st, UID);
+	l->priority = (int16_t)sqlite3_column_int(st, PRIORITY);
+	l->slots = (uint32_t)sqlite3_column_int64(st, SLOTS);
+	l->attempt = (uint32_t)sqlite3_column_int64(st, ATTEMPT);
+	l->cost = (uint32_t)sqlite3_column_int64(st, COST);
+	l->queue = (const char *)sqlite3_column_text(st, QUEUE);
+	l->submitted_us = sqlite3_column_int64(st, SUBMITTED);
+	l->hold = sqlite3_column_int(st, HOLD) != 0;
+	l->plain = l->phase == ROW_PENDING && waits == ROW_PLAIN && !l->hold;
+	if (l->phase == ROW_RUNNING) {
+		l->started_us = sqlite3_column_int64(st, STARTED);
+		l->launcher = (uint64_t)sqlite3_column_int64(st, LAUNCHER);
+	}
+	if ((waits & ROW_DUE) != 0) {
+		int64_t boot_us = sqlite3_column_int64(st, DUE_BOOT);
+
+		l->due_is_boot = boot_us != 0; /* (cleared once the machine was rebooted) */
+		l->due_us = boot_us != 0 ? boot_us : sqlite3_column_int64(st, DUE_WALL);
+	}
+	if ((waits & ROW_TIED) != 0 && sqlite3_column_bytes(st, SESSION) == ROW_SESSION_LEN) {
+		l->bound = true;
+		memcpy(l->session, sqlite3_column_blob(st, SESSION), ROW_SESSION_LEN);
+	}
+}
+
+int
+journal_recover(struct store *s, const struct store_recovery *rec)
+{
+	static const char sql[] = "SELECT job, phase, waits, uid, priority, slots, attempt, cost,"
+	    " queue, submitted_us, hold, started_us, launcher, due_boot_us, due_wall_us, session"
+	    " FROM live ORDER BY job";
+	struct journal *j = journal_of(s);
+	sqlite3 *db = jreader_fetch(j->reader)->db;
+	struct store_live live;
+	sqlite3_stmt *st;
+	int rc, error = 0;
+
+	if (recover_settings(db, rec) != SQLITE_OK ||
+	    sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK)
+		return fail(j, db);
+	while (error == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		read_live(st, &live);
+		error = live.queue != NULL ? rec->on_live(rec->arg, &live) : -ENOMEM;
+	}
+	if (error == 0 && rc != SQLITE_DONE)
+		error = fail(j, db);
+	sqlite3_finalize(st);
+	return error;
+}
+
+struct row *
+journal_load(struct store *s, uint64_t id, int *error)
+{
+	struct journal *j = journal_of(s);
+	struct store_read r = { .kind = STORE_READ_JOBS };
+	struct row *row = rows_find(s, id);
+	struct jread *jr;
+
+	*error = 0;
+	if (row != NULL)
+		return row_ref(row);
+	if (j->reading) { /* the connection is the thread's by now */
+		*error = -EBUSY;
+		return NULL;
+	}
+	jr = jread_new(&r);
+	if (jr == NULL) {
+		*error = -ENOMEM;
+		return NULL;
+	}
+	*error = fetch_job(jreader_fetch(j->reader), jr, id);
+	if (*error == 0)
+		row = rows_take(j, jr, &jr->found[0], error);
+	jread_free(jr);
+	return row;
+}
