@@ -150,7 +150,8 @@ int slot_client_run_until(struct slot_client *client, struct slot_future *f, int
  *	                             stream they name is gone, its jobs go on as bound ones
  *
  * Calls made meanwhile wait for the connection. Where another instance answers (history was
- * lost), all that was open fails with -SLOT_EINSTANCE, and the client goes on without it.
+ * lost), all that was open fails with -SLOT_EINSTANCE, and the client goes on without it. Where
+ * what ended meanwhile was pruned already, the jobs that wait for it fail with HistoryTruncated.
  */
 
 /* ---- calls --------------------------------------------------------------------------------- */

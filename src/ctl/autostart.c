@@ -22,6 +22,7 @@
 #define RACE_PAUSE_MS 20
 #define RETRY_PAUSE_MS 200
 #define TRIES_WITHOUT_LOCK 3
+#define LOG_TAIL 4096 /* what is read of the log to say why slotd did not start */
 
 /* ---- the log ---- */
 
@@ -63,6 +64,58 @@ open_log(const char *path)
 	}
 	free(copy);
 	return fd >= 0 ? fd : open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
+
+/* The end of the log, from `from` on, into `buf`: text. */
+static void
+read_log(const char *path, off_t from, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+	ssize_t n = -1;
+
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		if (st.st_size - from > (off_t)size - 1)
+			from = st.st_size - ((off_t)size - 1);
+		n = pread(fd, buf, size - 1, from);
+	}
+	if (fd >= 0)
+		close(fd);
+	buf[n > 0 ? n : 0] = '\0';
+}
+
+/* The last thing that slotd said in it, without time and level; "" where it said nothing. */
+static const char *
+last_words(char *text)
+{
+	size_t len = strlen(text);
+	char *line, *error;
+
+	while (len > 0 && text[len - 1] == '\n')
+		text[--len] = '\0';
+	line = strrchr(text, '\n');
+	line = line != NULL ? line + 1 : text;
+	error = strstr(line, " error ");
+	line = error != NULL ? error + strlen(" error ") : line;
+	for (char *at = line; *at != '\0'; at++) {
+		if ((unsigned char)*at < ' ' || *at == 127)
+			*at = '?';
+	}
+	return line;
+}
+
+/* `from`: where the log ended before slotd was started. */
+static void
+say_why(const char *slotd, const char *log_path, off_t from)
+{
+	char text[LOG_TAIL] = "";
+	const char *words;
+
+	if (log_path != NULL)
+		read_log(log_path, from, text, sizeof(text));
+	words = last_words(text);
+	ctl_error("%s did not start%s%s%s%s", slotd, words[0] != '\0' ? ": " : "", words,
+	    log_path != NULL ? "; see " : "", log_path != NULL ? log_path : "");
 }
 
 /* ---- processes ---- */
@@ -262,6 +315,7 @@ start_process(const char *path)
 	char slotd[PATH_MAX];
 	char *log_path = ctl_log_path();
 	int log_fd = open_log(log_path);
+	off_t log_end = log_fd >= 0 ? lseek(log_fd, 0, SEEK_END) : 0;
 	int64_t deadline = now_ms() + START_TIMEOUT_MS;
 	int tries = 0, rc;
 
@@ -276,8 +330,7 @@ start_process(const char *path)
 			rc = wait_for_other(path, retry < deadline ? retry : deadline);
 	} while (rc == 0 && tries < TRIES_WITHOUT_LOCK && now_ms() < deadline);
 	if (rc == 0)
-		ctl_error("%s did not start%s%s", slotd, log_path != NULL ? "; see " : "",
-		    log_path != NULL ? log_path : "");
+		say_why(slotd, log_path, log_end > 0 ? log_end : 0);
 	if (log_fd >= 0)
 		close(log_fd);
 	free(log_path);

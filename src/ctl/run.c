@@ -7,6 +7,7 @@
  * Across a restart of the daemon every call here goes on by itself (see slot/client.h): the job
  * is bound to the session, which the next connection takes over.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -290,6 +291,16 @@ wants_terminal(const struct spec *spec)
 	    isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 }
 
+/* A terminal that isn't the job's own is no input for it. It is a descriptor all the same: the
+ * spec must not depend on where slotctl stands, or the key would mean another job. */
+static int
+keyed_stdin(void)
+{
+	int null = isatty(STDIN_FILENO) ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+
+	return null >= 0 ? null : STDIN_FILENO;
+}
+
 /* 0, or an exit status, printed. Takes `params`. */
 static int
 submit(struct run *r, json_t *params, const struct spec *spec)
@@ -310,9 +321,13 @@ submit(struct run *r, json_t *params, const struct spec *spec)
 	}
 	json_object_set_new(params, "lifetime", json_string("bound"));
 	r->keyed = spec->key != NULL;
+	if (r->keyed)
+		given[0] = keyed_stdin();
 	unsigned n = set_stdio(params, given, r->keyed ? 1 : 3, fds);
 
 	r->submit = slot_client_call_fds(r->ctl->client, "job.submit", params, fds, n, &code);
+	if (r->keyed && given[0] != STDIN_FILENO)
+		close(given[0]);
 	if (r->submit == NULL)
 		return code == -SLOT_EINVAL ? ctl_error("the request would be longer than 1 MiB")
 					    : ctl_rpc_failure(r->ctl, code, NULL);

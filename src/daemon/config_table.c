@@ -53,7 +53,7 @@ static const struct config_option options[] = {
 	    1024 * GIB, "auto", NULL,
 	    "Output and specs kept of one user's finished jobs together. auto: 1GiB, with "
 	    "durability = memory 256MiB. 0: no bound." },
-	{ "store", "keep_env", CONFIG_WORD, true, AT(store.keep_env), 0, 0, "yes", keep_env_words,
+	{ "store", "keep_env", CONFIG_WORD, false, AT(store.keep_env), 0, 0, "yes", keep_env_words,
 	    "Keep a finished job's environment, so that it can be retried." },
 
 	{ "output", "limit", CONFIG_SIZE, true, AT(output.limit_bytes), 0, 64 * GIB, "1MiB", NULL,

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define RELAUNCH_PAUSE_S 1
+#define READY_PATIENCE_S 2 /* who waits for us to be ready waits no longer for our launcher */
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 
 enum daemon_state { DAEMON_STARTING, DAEMON_RUNNING, DAEMON_LEAVING, DAEMON_GONE };
@@ -44,12 +45,13 @@ struct daemon {
 	struct engine *engine;
 	struct listener *listener;
 	int64_t relaunched_us; /* when a launcher was last started again; 0: never */
-	pid_t launcher_pid;
 	struct rlimit files;   /* RLIMIT_NOFILE as we were started: the launcher and jobs get that */
 	struct event *signals[3];
 	struct event *idle_timer;
 	struct event *relaunch_timer;
 	struct event *watchdog_timer;
+	struct event *ready_timer;
+	bool ready;
 };
 
 static bool
@@ -76,11 +78,11 @@ leave(struct daemon *d, const char *why)
 		return;
 	slot_log(d->logger, SLOT_LOG_INFO, "leaving reason=%s running=%u pending=%llu", why,
 	    (unsigned)engine_running(d->engine), (unsigned long long)engine_pending(d->engine));
-	if (is_durable(d) && engine_running(d->engine) > 0)
+	if (is_durable(d) && engine_running(d->engine) > 0 && engine_launcher_ready(d->engine))
 		slot_log(d->logger, SLOT_LOG_WARN,
 		    "jobs run on running=%u launcher=%d; they end with: kill %d",
-		    (unsigned)engine_running(d->engine), (int)d->launcher_pid,
-		    (int)d->launcher_pid);
+		    (unsigned)engine_running(d->engine), engine_launcher_pid(d->engine),
+		    engine_launcher_pid(d->engine));
 	d->state = DAEMON_LEAVING;
 	notify_stopping();
 	listener_free(d->listener);
@@ -245,11 +247,48 @@ start_launcher(struct daemon *d)
 		    d->places.launcher, where, strerror(error));
 		return -1;
 	}
-	d->launcher_pid = launch_pid(launch);
-	slot_log(d->logger, SLOT_LOG_INFO, "launcher %s pid=%d",
-	    is_durable(d) ? "connected" : "started", (int)d->launcher_pid);
 	engine_set_launch(d->engine, launch);
 	return 0;
+}
+
+/*
+ * Ready is a daemon whose jobs start. One that is late with its launcher can be connected to all
+ * the same, and says so after a while.
+ */
+static void
+tell_ready(struct daemon *d)
+{
+	const struct config *c = d->setup->config;
+
+	if (d->ready || d->state != DAEMON_RUNNING)
+		return;
+	d->ready = true;
+	event_del(d->ready_timer);
+	slot_log(d->logger, SLOT_LOG_INFO, "ready socket=%s max_running=%lld durability=%s",
+	    d->places.socket, (long long)c->executor.max_running,
+	    config_find("store", "durability")->words[c->store.durability]);
+	notify_ready(d->setup->options->ready_fd);
+}
+
+static void
+on_ready_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	slot_log(d->logger, SLOT_LOG_WARN, "the launcher has not answered yet, jobs wait");
+	tell_ready(d);
+}
+
+static void
+on_launched(void *arg)
+{
+	struct daemon *d = arg;
+
+	slot_log(d->logger, SLOT_LOG_INFO, "launcher connected pid=%d",
+	    engine_launcher_pid(d->engine));
+	tell_ready(d);
 }
 
 static void
@@ -409,7 +448,9 @@ make_events(struct daemon *d)
 	d->idle_timer = evtimer_new(d->base, on_idle_timer, d);
 	d->relaunch_timer = evtimer_new(d->base, on_relaunch_timer, d);
 	d->watchdog_timer = event_new(d->base, -1, EV_PERSIST, on_watchdog_timer, d);
-	if (d->idle_timer == NULL || d->relaunch_timer == NULL || d->watchdog_timer == NULL)
+	d->ready_timer = evtimer_new(d->base, on_ready_timer, d);
+	if (d->idle_timer == NULL || d->relaunch_timer == NULL || d->watchdog_timer == NULL ||
+	    d->ready_timer == NULL)
 		return failed(d, "out of memory", "slotd", 0);
 	if (us > 0)
 		event_add(d->watchdog_timer, &period);
@@ -436,6 +477,7 @@ make_engine(struct daemon *d)
 		.version = setup->version,
 		.uid = geteuid(),
 		.on_idle = on_idle,
+		.on_launched = on_launched,
 		.on_lost = on_lost,
 		.on_failed = on_failed,
 		.on_reload = on_reload,
@@ -484,6 +526,7 @@ static int
 start(struct daemon *d)
 {
 	const struct options *o = d->setup->options;
+	struct timeval patience = { .tv_sec = READY_PATIENCE_S };
 	char why[PLACES_MAX + 128];
 	int fd;
 
@@ -506,9 +549,10 @@ start(struct daemon *d)
 		return -1;
 	d->state = DAEMON_RUNNING;
 	on_idle(d, engine_idle(d->engine));
-	slot_log(d->logger, SLOT_LOG_INFO, "ready socket=%s max_running=%lld", d->places.socket,
-	    (long long)d->setup->config->executor.max_running);
-	notify_ready(o->ready_fd);
+	if (engine_launcher_ready(d->engine))
+		tell_ready(d);
+	else
+		event_add(d->ready_timer, &patience);
 	return 0;
 }
 
@@ -530,6 +574,7 @@ stop(struct daemon *d)
 	free_event(d->idle_timer);
 	free_event(d->relaunch_timer);
 	free_event(d->watchdog_timer);
+	free_event(d->ready_timer);
 	slot_loop_free(d->loop);
 	if (d->base != NULL)
 		event_base_free(d->base);

@@ -38,6 +38,8 @@ struct engine {
 	bool failed;           /* the journal did: nothing may be said or done any more */
 	struct launch *launch; /* NULL once it is lost */
 	bool launch_ready;     /* it may be given jobs */
+	bool serving;          /* clients are heard */
+	struct slot_timer serve_anyway; /* … the launcher or no launcher */
 	bool starts_stuck;     /* nothing starts, as batches wait for the disk */
 	uint32_t ceiling;      /* what it was told last */
 	struct capture_pool *captures;

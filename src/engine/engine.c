@@ -6,14 +6,13 @@
 #include "engine/methods.h"
 #include "engine/orphans.h"
 #include "engine/queue_shelf.h"
+#include "engine/recover.h"
 #include "engine/run.h"
 #include "engine/session.h"
-#include "engine/recover.h"
 #include "engine/settings.h"
 #include "engine/shutdown.h"
-#include "engine/spool.h"
+#include "engine/storage.h"
 #include "engine/submit.h"
-#include "store/journal.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -22,13 +21,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define PRUNE_INTERVAL_US 1000000 /* while there is history to age */
-#define CLOCK_FAR 4102444800      /* 2100: the timer is only there to be cancelled */
+#define CLOCK_FAR 4102444800 /* 2100: the timer is only there to be cancelled */
 
 /* ---- the end of a turn ---- */
 
@@ -70,129 +66,6 @@ on_turn_end(struct slot_call *call)
 		e->launch->ops->flush(e->launch);
 }
 
-/* ---- history ---- */
-
-static void
-prune_later(struct engine *e, int64_t in_us)
-{
-	int64_t due_us = slot_loop_now_us(e->loop) + in_us;
-
-	if (!slot_timer_armed(&e->prune) || e->prune.due_us > due_us)
-		slot_loop_timer_set(e->loop, &e->prune, due_us);
-}
-
-/* The oldest job in history will have had its time some day, whatever else happens. (A durable
- * store watches for that by itself.) */
-static void
-prune_when_old(struct engine *e)
-{
-	struct store *s = e->store;
-	const struct row *oldest;
-	int64_t in_us;
-
-	if (s->durable)
-		return;
-	oldest = s->ops->next_done(s, s->ops->oldest_seq(s, 0, true));
-	if (oldest == NULL || s->bounds.age_us == 0)
-		return;
-	in_us = oldest->run->finished_us + s->bounds.age_us - slot_loop_wall_us(e->loop);
-	prune_later(e, in_us > PRUNE_INTERVAL_US ? in_us : PRUNE_INTERVAL_US);
-}
-
-static void
-on_prune(struct slot_timer *timer)
-{
-	struct engine *e = slot_container_of(timer, struct engine, prune);
-
-	if (e->store->ops->prune(e->store, slot_loop_wall_us(e->loop)))
-		prune_later(e, 0);
-	else
-		prune_when_old(e);
-}
-
-void
-engine_history_grew(struct engine *e)
-{
-	const struct store_bounds *b = &e->store->bounds;
-	uint64_t n = e->store->ndone;
-
-	if (b->jobs != 0 && n > b->jobs)
-		prune_later(e, n > b->jobs + b->jobs / 16 ? 0 : PRUNE_INTERVAL_US);
-	else if (b->output_bytes != 0 || e->store->durable)
-		prune_later(e, PRUNE_INTERVAL_US);
-	else
-		prune_when_old(e);
-}
-
-static void
-on_output_free(void *output)
-{
-	capture_unref(output);
-}
-
-static void
-on_removed(void *arg, const struct row *row)
-{
-	struct engine *e = arg;
-
-	keys_remove(&e->keys, row);
-}
-
-static void
-on_degraded(void *arg, bool degraded)
-{
-	struct engine *e = arg;
-
-	if (degraded) {
-		slot_log(e->logger, SLOT_LOG_ERROR, "the disk is full: nothing new is accepted, "
-		    "what runs goes on");
-		return;
-	}
-	slot_log(e->logger, SLOT_LOG_INFO, "the disk has room again");
-	engine_unstuck(e);
-	if (e->nheld > 0)
-		slot_loop_call_soon(e->loop, &e->admit);
-	engine_touch(e);
-}
-
-void
-engine_unstuck(struct engine *e)
-{
-	if (e->store->stuck)
-		return;
-	run_take_waiting(e);
-	if (!e->starts_stuck)
-		return;
-	e->starts_stuck = false;
-	engine_resume_starts(e);
-}
-
-/* What isn't recorded may be neither told nor done: from here on there is only the end. */
-static void
-on_failed(void *arg, const char *what)
-{
-	struct engine *e = arg;
-
-	if (e->failed)
-		return;
-	e->failed = true;
-	e->launch_ready = false;
-	slot_executor_pause(e->executor);
-	slot_log(e->logger, SLOT_LOG_ERROR, "the journal failed: %s", what);
-	if (e->options.on_failed != NULL)
-		e->options.on_failed(e->options.arg, what);
-}
-
-static struct store_bounds
-bounds_of(const struct engine_limits *l)
-{
-	return (struct store_bounds){
-		.jobs = (uint64_t)l->history_jobs,
-		.age_us = l->history_age_ms * 1000,
-		.output_bytes = l->output_total,
-	};
-}
-
 /* ---- making ---- */
 
 static struct queue_place *
@@ -216,101 +89,11 @@ init_lists(struct engine *e)
 	LIST_INIT(&e->exits_waiting);
 	e->in_flight_tail = &e->in_flight;
 	e->turn_end.run = on_turn_end;
-	e->prune.fire = on_prune;
 	e->clock_fd = -1;
 	shutdown_init(e);
 	orphans_init(e);
 	depend_init(e);
 	submit_init(e);
-}
-
-static struct store *
-open_journal(const struct engine_options *options, const struct store_bounds *bounds,
-    const struct store_hooks *hooks)
-{
-	struct engine *e = hooks->arg;
-	struct journal_options j = {
-		.loop = options->loop,
-		.logger = options->logger,
-		.state_dir = options->state_dir,
-		.normal = options->durability == ENGINE_NORMAL,
-		.drop_env = !options->keep_env,
-		.bounds = *bounds,
-		.hooks = *hooks,
-		.boot_id = options->boot_id,
-	};
-	struct journal_error why;
-	struct store *s;
-
-	if (asprintf(&e->output_dir, "%s/output", options->state_dir) < 0) {
-		e->output_dir = NULL;
-		return NULL;
-	}
-	if (mkdir(e->output_dir, 0700) < 0 && errno != EEXIST)
-		return NULL;
-	j.output_dir = e->output_dir;
-	s = store_journal_open(&j, &why);
-	if (s == NULL) {
-		slot_log(options->logger, SLOT_LOG_ERROR, "%s", why.text);
-		errno = -why.error;
-	}
-	return s;
-}
-
-static struct store *
-open_store(const struct engine_options *options, const struct store_bounds *bounds,
-    const struct store_hooks *hooks)
-{
-	uint64_t instance;
-
-	if (options->durability != ENGINE_MEMORY)
-		return open_journal(options, bounds, hooks);
-	if (getrandom(&instance, sizeof instance, 0) != sizeof instance)
-		return NULL;
-	return store_memory_new(bounds, hooks, instance);
-}
-
-static bool
-make_store(struct engine *e, engine_open_store open)
-{
-	struct store_bounds bounds = bounds_of(&e->limits);
-	struct store_hooks hooks = {
-		.output_free = on_output_free,
-		.on_removed = on_removed,
-		.on_degraded = on_degraded,
-		.on_failed = on_failed,
-		.arg = e,
-	};
-
-	e->store = open(&e->options, &bounds, &hooks);
-	if (e->store == NULL)
-		return false;
-	snprintf(e->instance, sizeof e->instance, "%016llx",
-	    (unsigned long long)e->store->instance);
-	return true;
-}
-
-/* What survives us of running jobs' output does so until the machine is rebooted, or the journal
- * begun anew. (A manual loop reads no pipes.) */
-static bool
-make_captures(struct engine *e)
-{
-	char era[SPOOL_ERA_MAX];
-	struct spool *spool;
-	int error;
-
-	if (!e->store->durable || slot_loop_base(e->loop) == NULL) {
-		e->captures = capture_pool_new(e->loop, e->options.spool_dir);
-		return e->captures != NULL;
-	}
-	snprintf(era, sizeof era, "%.64s %.16s", e->options.boot_id, e->instance);
-	spool = spool_open(e->options.state_dir, era, &error);
-	if (spool == NULL) {
-		errno = -error;
-		return false;
-	}
-	e->captures = capture_pool_new_durable(e->loop, spool);
-	return e->captures != NULL;
 }
 
 static void
@@ -346,7 +129,7 @@ watch_clock(struct engine *e)
 struct engine *
 engine_new(const struct engine_options *options)
 {
-	return engine_new_on(options, open_store);
+	return engine_new_on(options, storage_open_store);
 }
 
 struct engine *
@@ -367,8 +150,8 @@ engine_new_on(const struct engine_options *options, engine_open_store open)
 		shelf_init(e, SHELF_HOT, SHELF_BATCH);
 	if (e->queues != NULL)
 		e->executor = slot_executor_new(e->loop, 0, &queue_pending_ops, e->queues);
-	if (e->queues == NULL || e->executor == NULL || !make_store(e, open) ||
-	    !make_captures(e) || queue_add(e->queues, "default") == NULL ||
+	if (e->queues == NULL || e->executor == NULL || storage_open(e, open) < 0 ||
+	    queue_add(e->queues, "default") == NULL ||
 	    (e->default_env = environment_default(&e->store->envs, options->uid)) == NULL ||
 	    recover(e) < 0) {
 		slot_log(e->logger, SLOT_LOG_ERROR, "engine can't start: %s", strerror(errno));
@@ -410,6 +193,7 @@ cancel_calls(struct engine *e)
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
 		slot_loop_call_cancel(e->loop, calls[i]);
 	slot_loop_timer_clear(e->loop, &e->prune);
+	slot_loop_timer_clear(e->loop, &e->serve_anyway);
 	slot_loop_timer_clear(e->loop, &e->linger);
 }
 
@@ -477,6 +261,8 @@ on_launch_ready(void *arg, uint64_t instance)
 	e->launch_ready = true;
 	engine_resume_starts(e);
 	engine_touch(e);
+	if (e->options.on_launched != NULL)
+		e->options.on_launched(e->options.arg);
 }
 
 static void
@@ -548,6 +334,18 @@ engine_set_launch(struct engine *e, struct launch *launch)
 	engine_apply_limits(e);
 }
 
+bool
+engine_launcher_ready(const struct engine *e)
+{
+	return e->launch != NULL && e->launch_ready;
+}
+
+int
+engine_launcher_pid(const struct engine *e)
+{
+	return engine_launcher_ready(e) ? launch_pid(e->launch) : 0;
+}
+
 void
 engine_resume_starts(struct engine *e)
 {
@@ -572,12 +370,11 @@ slots_in_force(const struct engine *e)
 void
 engine_apply_limits(struct engine *e)
 {
-	e->store->bounds = bounds_of(&e->limits);
 	queue_set_total(e->queues, e->limits.max_running);
 	slot_executor_set_max_running(e->executor, slots_in_force(e));
 	if (e->nheld > 0)
 		slot_loop_call_soon(e->loop, &e->admit);
-	engine_history_grew(e);
+	storage_apply_bounds(e);
 	job_kick(e);
 	engine_touch(e);
 }

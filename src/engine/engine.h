@@ -49,6 +49,8 @@ struct engine_options {
 	gid_t admin_gid;                    /* (gid_t)-1: none */
 	/* The engine has nothing to do any more (no clients, no jobs), or has again. */
 	void (*on_idle)(void *arg, bool idle);
+	/* The launcher has told what it holds: jobs start. Again for each new one. NULL: ignored. */
+	void (*on_launched)(void *arg);
 	/* The launcher is gone: every job with it. */
 	void (*on_lost)(void *arg);
 	/* Durable: the journal can't be written any more, nothing commits from here on. Called
@@ -98,5 +100,8 @@ void engine_kill(struct engine *e);
 bool engine_idle(const struct engine *e);
 uint32_t engine_running(const struct engine *e); /* slots in use */
 uint64_t engine_pending(const struct engine *e); /* jobs */
+/* The launcher may be given jobs: it has told what it holds. Its pid then, for logs; else 0. */
+bool engine_launcher_ready(const struct engine *e);
+int engine_launcher_pid(const struct engine *e);
 
 #endif

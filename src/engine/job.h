@@ -141,6 +141,8 @@ void job_hold(struct job *job, enum job_held bit);
 /* Holds it until a loop time (delay, back-off) or a wall-clock time. 0 or -ENOMEM. */
 int job_hold_until(struct job *job, enum job_held bit, int64_t due_us);
 int job_hold_until_wall(struct job *job, int64_t wall_us);
+/* It is held by no timer any more. */
+void job_clear_timer(struct job *job);
 /* The wall clock jumped: timers that stand for wall-clock times are set anew. */
 void job_clock_changed(struct engine *e);
 

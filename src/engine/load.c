@@ -1,5 +1,6 @@
 /* Reading what a request needs and is not in memory; see load.h. */
 #include "engine/load.h"
+#include "engine/load_inside.h"
 #include "engine/shelf.h"
 
 #include <errno.h>
@@ -9,59 +10,9 @@
 #define SLICE_ROWS 128                        /* rows asked for at a time */
 #define BYTES_MAX ((size_t)256 * 1024 * 1024) /* of specs that a request has in memory */
 
-struct load_key {
-	char *key;
-	struct row *row;  /* counted; NULL: unknown */
-	struct row *made; /* counted: while its read was under way */
-};
-
-struct load_output {
-	struct row *row; /* counted */
-	bool wanted[2], done[2];
-	char *buf[2];
-	size_t want[2], len[2];
-	int64_t asked[2], off[2]; /* from where; where that was */
-};
-
-struct load {
-	LIST_ENTRY(load) looking; /* in e->key_loads, where nkeys > 0 */
-	struct request *req;
-	struct store_read read;
-	struct slot_call again;
-	bool busy, under_way;
-	bool live;               /* what is shelved is taken down as it comes */
-
-	struct row **rows;       /* counted */
-	size_t nrows, rows_cap;
-	struct job **jobs;       /* counted: taken down */
-	size_t njobs, jobs_cap;
-	size_t bytes;            /* of specs that were read */
-
-	uint64_t *ids;           /* nasked of them are known about, in order; the rest is to be read */
-	size_t nids, nasked, ids_cap;
-	struct load_key *keys;   /* likewise */
-	size_t nkeys, keys_asked, keys_cap;
-	const char **key_texts;  /* of the read under way */
-	bool wants_oldest;
-	uint64_t oldest;         /* 0: not known */
-	enum { PAGE_NONE, PAGE_WANTED, PAGE_READ } page_state;
-	struct store_read page;
-	struct load_output *outputs;
-	size_t noutputs, outputs_cap;
-	size_t out_at;           /* the one being read … */
-	int out_stream;          /* … and which of its streams, 0 or 1 */
-};
-
 static void on_again(struct slot_call *call);
 
-static struct store *
-store_of(const struct load *l)
-{
-	return l->req->engine->store;
-}
-
-/* The request's, made at first need. NULL: out of memory. */
-static struct load *
+struct load *
 load_of(struct request *req)
 {
 	struct load *l = req->load;
@@ -76,9 +27,8 @@ load_of(struct request *req)
 	return req->load = l;
 }
 
-/* Room for one more element. -1: out of memory. */
-static int
-grow(void *array, size_t n, size_t *cap, size_t size)
+int
+load_grow(void *array, size_t n, size_t *cap, size_t size)
 {
 	void **v = array, *more;
 	size_t want = *cap != 0 ? *cap * 2 : 16;
@@ -135,30 +85,18 @@ on_again(struct slot_call *call)
 
 /* What was asked for can't be had: the request is answered. */
 static void
-fail(struct load *l, enum rpc_error error, const char *why)
+fail(struct request *req, enum rpc_error error, const char *why)
 {
-	struct request *req = l->req;
-
 	if (req->ops != NULL && req->ops->drop != NULL)
 		req->ops->drop(req, false);
 	req->ops = NULL;
 	request_error(req, error, "%s", why);
 }
 
-static bool
-out_of_memory(struct load *l)
+bool
+load_no_memory(struct request *req)
 {
-	fail(l, RPC_INTERNAL_ERROR, "out of memory");
-	return false;
-}
-
-static bool
-no_memory_for(struct request *req)
-{
-	if (req->ops != NULL && req->ops->drop != NULL)
-		req->ops->drop(req, false);
-	req->ops = NULL;
-	request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+	fail(req, RPC_INTERNAL_ERROR, "out of memory");
 	return false;
 }
 
@@ -168,7 +106,7 @@ no_memory_for(struct request *req)
 static int
 hold(struct load *l, struct row *row)
 {
-	if (grow(&l->rows, l->nrows, &l->rows_cap, sizeof(struct row *)) < 0)
+	if (load_grow(&l->rows, l->nrows, &l->rows_cap, sizeof(struct row *)) < 0)
 		return -1;
 	l->rows[l->nrows++] = row_ref(row);
 	return 0;
@@ -182,7 +120,7 @@ take_down(struct load *l, struct row *row)
 
 	if (row->phase != ROW_PENDING || job_find(e, row->id) != NULL)
 		return 0;
-	if (grow(&l->jobs, l->njobs, &l->jobs_cap, sizeof(struct job *)) < 0 ||
+	if (load_grow(&l->jobs, l->njobs, &l->jobs_cap, sizeof(struct job *)) < 0 ||
 	    (job = shelf_take(e, row)) == NULL)
 		return -1;
 	l->jobs[l->njobs++] = job_ref(job);
@@ -195,12 +133,6 @@ by_id(const void *a, const void *b)
 	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
 
 	return x < y ? -1 : x > y;
-}
-
-static int
-by_key(const void *a, const void *b)
-{
-	return strcmp(((const struct load_key *)a)->key, ((const struct load_key *)b)->key);
 }
 
 static int
@@ -222,42 +154,13 @@ take_rows(struct load *l)
 	if (l->wants_oldest && l->nasked == l->nids) {
 		l->wants_oldest = false;
 		if (l->oldest == 0)
-			l->oldest = store_of(l)->next_id;
+			l->oldest = load_store(l)->next_id;
 		return 0;
 	}
 	l->nasked += r->nids;
 	if (l->nasked == l->nids)
 		qsort(l->ids, l->nids, sizeof *l->ids, by_id);
 	return 0;
-}
-
-static int
-take_keys(struct load *l)
-{
-	struct store_read *r = &l->read;
-
-	for (size_t i = 0; i < r->nrows; i++)
-		if (r->rows[i] != NULL && !r->rows[i]->gone)
-			l->keys[l->keys_asked + i].row = row_ref(r->rows[i]);
-	l->keys_asked += r->nkeys;
-	qsort(l->keys, l->nkeys, sizeof *l->keys, by_key);
-	free(l->key_texts);
-	l->key_texts = NULL;
-	return 0;
-}
-
-static void
-take_output(struct load *l)
-{
-	struct load_output *o = &l->outputs[l->out_at];
-	const struct store_read *r = &l->read;
-	int i = l->out_stream;
-
-	if (o->len[i] == 0)
-		o->off[i] = r->off;
-	if (r->nread > 0)
-		o->len[i] += (size_t)r->nread;
-	o->done[i] = r->nread <= 0 || o->len[i] >= o->want[i];
 }
 
 /* The answer is in l->read. False: the request was answered. */
@@ -268,10 +171,10 @@ take(struct load *l)
 	int rc = 0;
 
 	if (r->error != 0) {
-		store_read_fini(store_of(l), r);
+		store_read_fini(load_store(l), r);
 		if (r->error == -ENOMEM)
-			return out_of_memory(l);
-		fail(l, RPC_INTERNAL_ERROR, "the journal can't be read there");
+			return load_no_memory(l->req);
+		fail(l->req, RPC_INTERNAL_ERROR, "the journal can't be read there");
 		return false;
 	}
 	switch (r->kind) {
@@ -279,7 +182,7 @@ take(struct load *l)
 		rc = take_rows(l);
 		break;
 	case STORE_READ_KEYS:
-		rc = take_keys(l);
+		load_keys_take(l);
 		break;
 	case STORE_READ_PAGE:
 		l->page = *r; /* its rows with it */
@@ -288,17 +191,17 @@ take(struct load *l)
 		r->nrows = 0;
 		break;
 	case STORE_READ_OUTPUT:
-		take_output(l);
+		load_output_take(l);
 		break;
 	case STORE_READ_DONE: /* hub.c's */
 		break;
 	}
-	store_read_fini(store_of(l), r);
+	store_read_fini(load_store(l), r);
 	if (rc < 0)
-		return out_of_memory(l);
+		return load_no_memory(l->req);
 	if (l->bytes > BYTES_MAX) {
-		fail(l, RPC_LIMIT_EXCEEDED, "the jobs that this names are too large to be looked at "
-		    "together: name fewer");
+		fail(l->req, RPC_LIMIT_EXCEEDED, "the jobs that this names are too large to be looked "
+		    "at together: name fewer");
 		return false;
 	}
 	return true;
@@ -321,50 +224,6 @@ ask_rows(struct load *l, struct store_read *r)
 	r->filter.uid = s->uid;
 }
 
-static bool
-ask_keys(struct load *l, struct store_read *r)
-{
-	size_t n = l->nkeys - l->keys_asked;
-
-	l->key_texts = calloc(n, sizeof(char *));
-	if (l->key_texts == NULL)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		l->key_texts[i] = l->keys[l->keys_asked + i].key;
-	r->kind = STORE_READ_KEYS;
-	r->keys = l->key_texts;
-	r->nkeys = n;
-	r->filter.uid = l->req->session->uid;
-	return true;
-}
-
-static bool
-next_output(struct load *l)
-{
-	for (; l->out_at < l->noutputs; l->out_at++)
-		for (l->out_stream = 0; l->out_stream < 2; l->out_stream++) {
-			const struct load_output *o = &l->outputs[l->out_at];
-
-			if (o->wanted[l->out_stream] && !o->done[l->out_stream])
-				return true;
-		}
-	return false;
-}
-
-static void
-ask_output(struct load *l, struct store_read *r)
-{
-	struct load_output *o = &l->outputs[l->out_at];
-	int i = l->out_stream;
-
-	r->kind = STORE_READ_OUTPUT;
-	r->job = o->row->id;
-	r->stream = i + 1;
-	r->off = o->off[i] + (int64_t)o->len[i];
-	r->buf = o->buf[i] + o->len[i];
-	r->max = o->want[i] - o->len[i];
-}
-
 /* Fills l->read with what is wanted next. 0: nothing is; -1: out of memory. */
 static int
 next_read(struct load *l)
@@ -376,13 +235,11 @@ next_read(struct load *l)
 	if (l->nasked < l->nids || (l->wants_oldest && l->oldest == 0)) {
 		ask_rows(l, r);
 	} else if (l->keys_asked < l->nkeys) {
-		if (!ask_keys(l, r))
+		if (load_keys_ask(l, r) < 0)
 			return -1;
 	} else if (l->page_state == PAGE_WANTED) {
 		*r = l->page;
-	} else if (next_output(l)) {
-		ask_output(l, r);
-	} else {
+	} else if (!load_output_ask(l, r)) {
 		return 0;
 	}
 	return 1;
@@ -390,11 +247,10 @@ next_read(struct load *l)
 
 static void on_read(struct store_read *r);
 
-/* Reads on. True: all is at hand; false: suspended or answered. */
-static bool
-go_on(struct load *l)
+bool
+load_go_on(struct load *l)
 {
-	struct store *s = store_of(l);
+	struct store *s = load_store(l);
 	int rc;
 
 	while ((rc = next_read(l)) > 0) {
@@ -408,7 +264,7 @@ go_on(struct load *l)
 		if (!take(l))
 			return false;
 	}
-	return rc == 0 || out_of_memory(l);
+	return rc == 0 || load_no_memory(l->req);
 }
 
 static void
@@ -417,7 +273,7 @@ on_read(struct store_read *r)
 	struct load *l = r->arg;
 
 	l->under_way = false;
-	if (take(l) && go_on(l))
+	if (take(l) && load_go_on(l))
 		slot_loop_call_soon(l->req->engine->loop, &l->again);
 }
 
@@ -427,7 +283,7 @@ load_yield(struct request *req)
 	struct load *l = load_of(req);
 
 	if (l == NULL) {
-		no_memory_for(req);
+		load_no_memory(req);
 		return;
 	}
 	stall(l);
@@ -465,7 +321,7 @@ all_known(const struct request *req, const int64_t *ids, size_t n)
 static int
 want_rows(struct load *l, const int64_t *ids, size_t n)
 {
-	struct store *s = store_of(l);
+	struct store *s = load_store(l);
 
 	for (size_t i = 0; i < n; i++) {
 		uint64_t id = (uint64_t)ids[i];
@@ -478,7 +334,7 @@ want_rows(struct load *l, const int64_t *ids, size_t n)
 		}
 		if (was_asked(l, id))
 			continue;
-		if (grow(&l->ids, l->nids, &l->ids_cap, sizeof *l->ids) < 0)
+		if (load_grow(&l->ids, l->nids, &l->ids_cap, sizeof *l->ids) < 0)
 			return -1;
 		l->ids[l->nids++] = id;
 	}
@@ -494,11 +350,11 @@ load_ids(struct request *req, const int64_t *ids, size_t n, bool live)
 		return true;
 	l = load_of(req);
 	if (l == NULL)
-		return no_memory_for(req);
+		return load_no_memory(req);
 	l->live = live;
 	if (want_rows(l, ids, n) < 0)
-		return out_of_memory(l);
-	return go_on(l);
+		return load_no_memory(l->req);
+	return load_go_on(l);
 }
 
 bool
@@ -521,10 +377,10 @@ load_oldest(struct request *req, int64_t *oldest)
 	struct load *l = load_of(req);
 
 	if (l == NULL)
-		return no_memory_for(req);
+		return load_no_memory(req);
 	if (l->oldest == 0) {
 		l->wants_oldest = true;
-		if (!go_on(l))
+		if (!load_go_on(l))
 			return false;
 	}
 	*oldest = (int64_t)l->oldest;
@@ -537,227 +393,15 @@ load_page(struct request *req, const struct store_read *what, const struct store
 	struct load *l = load_of(req);
 
 	if (l == NULL)
-		return no_memory_for(req);
+		return load_no_memory(req);
 	if (l->page_state == PAGE_NONE) {
 		l->page = *what;
 		l->page_state = PAGE_WANTED;
 	}
-	if (l->page_state == PAGE_WANTED && !go_on(l))
+	if (l->page_state == PAGE_WANTED && !load_go_on(l))
 		return false;
 	*answer = &l->page;
 	return true;
-}
-
-/* ---- keys ---- */
-
-static struct load_key *
-find_key(const struct load *l, const char *key)
-{
-	struct load_key what = { .key = (char *)(uintptr_t)key };
-
-	if (l == NULL || l->keys_asked == 0)
-		return NULL;
-	return bsearch(&what, l->keys, l->keys_asked, sizeof what, by_key);
-}
-
-static int
-want_key(struct load *l, const char *key)
-{
-	struct load_key *k;
-
-	if (grow(&l->keys, l->nkeys, &l->keys_cap, sizeof *l->keys) < 0)
-		return -1;
-	k = &l->keys[l->nkeys];
-	*k = (struct load_key){ .key = strdup(key) };
-	if (k->key == NULL)
-		return -1;
-	if (l->nkeys++ == 0)
-		LIST_INSERT_HEAD(&l->req->engine->key_loads, l, looking);
-	return 0;
-}
-
-bool
-load_keys(struct request *req, const char *const *keys, size_t n)
-{
-	struct engine *e = req->engine;
-	struct load *l = req->load;
-
-	if (!e->store->durable)
-		return true;
-	for (size_t i = 0; i < n; i++) {
-		if (keys[i] == NULL || keys_find(&e->keys, req->session->uid, keys[i]) != NULL ||
-		    find_key(l, keys[i]) != NULL)
-			continue;
-		if (l == NULL && (l = load_of(req)) == NULL)
-			return no_memory_for(req);
-		if (want_key(l, keys[i]) < 0)
-			return out_of_memory(l);
-	}
-	return l == NULL || go_on(l);
-}
-
-struct row *
-load_key(const struct request *req, const char *key)
-{
-	struct row *row = keys_find(&req->engine->keys, req->session->uid, key);
-	const struct load_key *k;
-
-	if (row != NULL || (k = find_key(req->load, key)) == NULL)
-		return row;
-	row = k->row != NULL && !k->row->gone ? k->row : k->made;
-	return row != NULL && !row->gone ? row : NULL;
-}
-
-void
-load_key_made(struct engine *e, struct row *row)
-{
-	const char *key = spec_at(row->spec, row->spec->key_off);
-	struct load *l;
-
-	LIST_FOREACH(l, &e->key_loads, looking) {
-		if (l->req->session->uid != row->uid)
-			continue;
-		for (size_t i = 0; i < l->nkeys; i++)
-			if (l->keys[i].made == NULL && strcmp(l->keys[i].key, key) == 0)
-				l->keys[i].made = row_ref(row);
-	}
-}
-
-/* ---- output ---- */
-
-bool
-load_needs_output(const struct request *req, const struct row *row, int stream)
-{
-	return req->engine->store->durable && row->phase == ROW_DONE && row->output == NULL &&
-	    row->run->out_bytes[stream - 1] > 0;
-}
-
-static struct load_output *
-find_output(const struct load *l, const struct row *row)
-{
-	for (size_t i = 0; l != NULL && i < l->noutputs; i++)
-		if (l->outputs[i].row == row)
-			return &l->outputs[i];
-	return NULL;
-}
-
-static struct load_output *
-output_of(struct load *l, struct row *row)
-{
-	struct load_output *o = find_output(l, row);
-
-	if (o != NULL)
-		return o;
-	if (grow(&l->outputs, l->noutputs, &l->outputs_cap, sizeof *l->outputs) < 0)
-		return NULL;
-	o = &l->outputs[l->noutputs++];
-	*o = (struct load_output){ .row = row_ref(row) };
-	return o;
-}
-
-static int
-want_output(struct load_output *o, int i, int64_t off, size_t want)
-{
-	char *buf = malloc(want + 1);
-
-	if (buf == NULL)
-		return -1;
-	free(o->buf[i]);
-	o->buf[i] = buf;
-	o->want[i] = want;
-	o->len[i] = 0;
-	o->asked[i] = o->off[i] = off;
-	o->wanted[i] = true;
-	o->done[i] = false;
-	return 0;
-}
-
-bool
-load_outputs(struct request *req, struct row *const *rows, size_t n, int64_t max, size_t budget)
-{
-	struct load *l = req->load;
-
-	for (size_t k = 0; k < n && budget > 0; k++)
-		for (int i = 0; i < 2; i++) {
-			struct load_output *o = find_output(l, rows[k]);
-			size_t want;
-
-			if (!load_needs_output(req, rows[k], i + 1))
-				continue;
-			want = (size_t)rows[k]->run->out_bytes[i];
-			if (want > (size_t)max)
-				want = (size_t)max;
-			if (want > budget)
-				want = budget;
-			budget -= want;
-			if (want == 0 || (o != NULL && o->wanted[i]))
-				continue;
-			if (l == NULL && (l = load_of(req)) == NULL)
-				return no_memory_for(req);
-			if ((o = output_of(l, rows[k])) == NULL ||
-			    want_output(o, i, rows[k]->run->out_start[i], want) < 0)
-				return out_of_memory(l);
-		}
-	if (l == NULL)
-		return true;
-	l->out_at = 0;
-	return go_on(l);
-}
-
-bool
-load_output_at(struct request *req, struct row *row, int stream, int64_t off, size_t max)
-{
-	struct load *l = load_of(req);
-	struct load_output *o;
-	int i = stream - 1;
-
-	if (l == NULL)
-		return no_memory_for(req);
-	if (off < row->run->out_start[i])
-		off = row->run->out_start[i];
-	o = output_of(l, row);
-	if (o == NULL)
-		return out_of_memory(l);
-	if (!o->wanted[i] || o->asked[i] != off || !o->done[i]) {
-		if (want_output(o, i, off, max) < 0)
-			return out_of_memory(l);
-		l->out_at = 0;
-	}
-	return go_on(l);
-}
-
-bool
-load_kept(const struct request *req, const struct row *row, int stream, struct msg_bytes *out,
-    int64_t *off)
-{
-	const struct load_output *o = req != NULL ? find_output(req->load, row) : NULL;
-	int i = stream - 1;
-
-	if (o == NULL || !o->done[i])
-		return false;
-	o->buf[i][o->len[i]] = '\0';
-	*out = (struct msg_bytes){ o->buf[i], o->len[i] };
-	if (off != NULL)
-		*off = o->off[i];
-	return true;
-}
-
-static void
-forget_outputs(struct load *l)
-{
-	for (size_t i = 0; i < l->noutputs; i++) {
-		row_unref(store_of(l), l->outputs[i].row);
-		free(l->outputs[i].buf[0]);
-		free(l->outputs[i].buf[1]);
-	}
-	l->noutputs = l->out_at = 0;
-}
-
-void
-load_forget_outputs(struct request *req)
-{
-	if (req->load != NULL)
-		forget_outputs(req->load);
 }
 
 /* ---- letting go ---- */
@@ -765,24 +409,18 @@ load_forget_outputs(struct request *req)
 static void
 empty(struct load *l)
 {
-	struct store *s = store_of(l);
+	struct store *s = load_store(l);
 
-	forget_outputs(l);
+	load_output_empty(l);
+	load_keys_empty(l);
 	for (size_t i = 0; i < l->njobs; i++)
 		job_unref(l->jobs[i]);
 	for (size_t i = 0; i < l->nrows; i++)
 		row_unref(s, l->rows[i]);
-	for (size_t i = 0; i < l->nkeys; i++) {
-		row_unref(s, l->keys[i].row);
-		row_unref(s, l->keys[i].made);
-		free(l->keys[i].key);
-	}
-	if (l->nkeys > 0)
-		LIST_REMOVE(l, looking);
 	if (l->page_state == PAGE_READ)
 		store_read_fini(s, &l->page);
 	l->page_state = PAGE_NONE;
-	l->njobs = l->nrows = l->nkeys = l->keys_asked = l->nids = l->nasked = l->bytes = 0;
+	l->njobs = l->nrows = l->nids = l->nasked = l->bytes = 0;
 	l->oldest = 0;
 }
 
@@ -801,7 +439,7 @@ load_free(struct request *req)
 	if (l == NULL)
 		return;
 	if (l->under_way)
-		store_of(l)->ops->read_drop(store_of(l), &l->read);
+		load_store(l)->ops->read_drop(load_store(l), &l->read);
 	unstall(l);
 	slot_loop_call_cancel(req->engine->loop, &l->again);
 	empty(l);

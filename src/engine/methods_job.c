@@ -249,10 +249,12 @@ on_signal(struct request *req)
 {
 	const struct row *row = request_row(req, req->call.u.job_signal.job);
 	struct signal_wait *w;
+	struct job *job;
 
 	if (row == NULL)
 		return;
-	if (row->phase != ROW_RUNNING) {
+	job = job_find(req->engine, row->id);
+	if (row->phase != ROW_RUNNING || job == NULL) {
 		request_error(req, RPC_INVALID_STATE, "job %llu is %s, not running",
 		    (unsigned long long)row->id, msg_phase_name((enum msg_phase)row->phase));
 		return;
@@ -262,7 +264,7 @@ on_signal(struct request *req)
 		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 		return;
 	}
-	w->job = job_ref(job_find(req->engine, row->id)); /* what runs is live */
+	w->job = job_ref(job);
 	request_park(req, &signal_ops, w);
 	request_enlist(req, &req->engine->signals);
 	signal_send(req);

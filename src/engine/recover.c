@@ -6,6 +6,7 @@
 #include "engine/orphans.h"
 #include "engine/ring_file.h"
 #include "engine/run.h"
+#include "engine/session.h"
 #include "engine/settings.h"
 
 #include <assert.h>
@@ -14,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define SILENCE_MS 2000 /* clients aren't heard: so long the launcher may be silent */
 
 struct stray { /* the launcher holds it, no job of ours stands for it */
 	uint64_t job;
@@ -272,6 +275,29 @@ walk(struct engine *e, struct walk *w)
 	return rc;
 }
 
+/*
+ * Until the launcher has told what runs, its output isn't there to be read, and nothing can start.
+ * That is a matter of milliseconds: clients that are already there are heard after it.
+ */
+static void
+serve(struct engine *e)
+{
+	struct session *s;
+
+	slot_loop_timer_clear(e->loop, &e->serve_anyway);
+	if (e->serving)
+		return;
+	e->serving = true;
+	TAILQ_FOREACH(s, &e->sessions, entry)
+		session_begin(s);
+}
+
+static void
+on_serve_anyway(struct slot_timer *timer)
+{
+	serve(slot_container_of(timer, struct engine, serve_anyway));
+}
+
 int
 recover(struct engine *e)
 {
@@ -280,7 +306,8 @@ recover(struct engine *e)
 
 	e->known_ids = e->store->next_id;
 	e->published_seq = e->store->last_seq;
-	if (e->store->ops->recover == NULL)
+	e->serving = e->store->ops->recover == NULL;
+	if (e->serving)
 		return 0;
 	slot_executor_pause(e->executor); /* until the launcher has told what runs */
 	rc = walk(e, &w);
@@ -289,6 +316,8 @@ recover(struct engine *e)
 		errno = -rc;
 		return -1;
 	}
+	e->serve_anyway.fire = on_serve_anyway;
+	slot_loop_timer_set(e->loop, &e->serve_anyway, slot_loop_in_ms(e->loop, SILENCE_MS));
 	orphans_await_until(e, slot_loop_in_ms(e->loop, e->limits.bound_grace_ms));
 	if (w.plain + w.n > 0)
 		slot_log(e->logger, SLOT_LOG_INFO, "jobs taken up again running=%llu pending=%llu%s",
@@ -391,4 +420,5 @@ recover_launcher_ready(struct engine *e, uint64_t instance)
 			run_adopted(job);
 	}
 	sweep_files(e);
+	serve(e);
 }

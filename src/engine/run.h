@@ -5,9 +5,10 @@
  * exit, and what is decided from it. The facts may arrive in any order; the attempt is over when
  * the exit is known and its output is in.
  *
- * Where the store is durable, an attempt may outlive the engine: the next one awaits the launcher's
- * word, and then adopts it, or learns that it never ran or is lost. run.c has the end of an attempt,
- * run_launch.c its start, run_adopt.c its taking up, run_output.c its output, run_stdin.c its input.
+ * Where the store is durable, an attempt may outlive the engine: the next one awaits the
+ * launcher's word, and then adopts it, or learns that it never ran or is lost. run.c has the end
+ * of an attempt, run_launch.c its start, run_adopt.c its taking up, run_output.c its output,
+ * run_stdin.c its input.
  */
 #include "engine/capture.h"
 #include "engine/job.h"

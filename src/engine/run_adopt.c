@@ -99,6 +99,16 @@ run_adopted(struct job *job)
 		run_cancel(job, run->cancel_grace_ms);
 }
 
+/* It can have its turn again, unless somebody may have written to its input, which is gone. */
+static void
+never_ran(struct job *job)
+{
+	if ((job->row->spec->flags & SPEC_STDIN_PIPE) && !job->active->cancelled)
+		job_finish(job, MSG_OUTCOME_CANCELLED, MSG_REASON_STDIN_LOST);
+	else
+		run_not_started(job, 0);
+}
+
 void
 run_absent(struct job *job, uint64_t launcher)
 {
@@ -111,7 +121,7 @@ run_absent(struct job *job, uint64_t launcher)
 
 	run->awaiting = false;
 	if (run->launcher == launcher) { /* it would be held */
-		run_not_started(job, 0);
+		never_ran(job);
 		return;
 	}
 	run->lost = true;

@@ -128,10 +128,19 @@ make_events(struct session *s)
 		return true; /* session_feed, session_take */
 	s->read_event = event_new(base, s->fd, EV_READ | EV_PERSIST, session_on_read, s);
 	s->write_event = event_new(base, s->fd, EV_WRITE, session_on_write, s);
-	if (s->read_event == NULL || s->write_event == NULL || event_add(s->read_event, NULL) < 0)
+	if (s->read_event == NULL || s->write_event == NULL)
 		return false;
-	s->reading = true;
-	return true;
+	if (!s->engine->serving)
+		return true; /* session_begin */
+	s->reading = event_add(s->read_event, NULL) == 0;
+	return s->reading;
+}
+
+void
+session_begin(struct session *s)
+{
+	if (!s->closed && !s->reading)
+		slot_loop_call_soon(s->engine->loop, &s->more);
 }
 
 static void
@@ -183,6 +192,8 @@ session_new(struct engine *e, int fd)
 		dispose(s);
 		return NULL;
 	}
+	if (!e->serving)
+		session_watch_hangup(s);
 	TAILQ_INSERT_TAIL(&e->sessions, s, entry);
 	e->nsessions++;
 	engine_check_idle(e);

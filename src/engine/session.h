@@ -77,6 +77,8 @@ struct session {
 
 /* A session on fd (taken). NULL: refused or out of memory; the peer was told where possible. */
 struct session *session_new(struct engine *e, int fd);
+/* The engine serves from now on: reads what it has sent till now. */
+void session_begin(struct session *s);
 /* Ends it now: requests are dropped, bound jobs cancelled. Safe in any callback. */
 void session_close(struct session *s, const char *why);
 /* Closes it soon: what was written to it is incomplete for want of memory. */

@@ -292,7 +292,7 @@ draft_key(const struct submit *sub, const struct msg_spec *m, const struct draft
 	if (m->key == NULL)
 		return 0;
 	row = load_key(sub->req, m->key);
-	if (row != NULL && !is_spec(d, row->spec, row->env)) {
+	if (row != NULL && !is_spec(d, row->spec, row->env_dropped ? d->env : row->env)) {
 		rpc_fail(why, RPC_KEY_CONFLICT, "key \"%s\" belongs to job %llu, which has another "
 		    "spec", m->key, (unsigned long long)row->id);
 		rpc_failure_add(why, "job", (int64_t)row->id);

@@ -20,6 +20,7 @@
 #include "launcher/tell.h"
 
 #define MAGIC "SLOTSTAT"
+#define HEAD_LEAST 64u /* bytes: so much tells what the rest is */
 #define CAPACITY_MAX (1024u * 1024)
 #define RING_FRAME 64u /* no frame of the ring is longer */
 
@@ -88,8 +89,9 @@ struct state {
 	const char *jobs, *adopted, *marked, *ring; /* in the mapping */
 };
 
-static_assert(sizeof(struct state_job) % 8 == 0 && sizeof(struct state_kin) % 8 == 0 &&
-    sizeof(struct state_head) % 8 == 0, "records lie one after another");
+/* Who changes these adds to the end, in steps of 8 bytes, or counts STATE_VERSION up. */
+static_assert(sizeof(struct state_head) == 4544 && sizeof(struct state_job) == 192 &&
+    sizeof(struct state_kin) == 32, "records of version 1");
 static_assert(NAME_MAX < 256 && PATH_MAX <= 4096, "names fit into the head");
 
 /* ---- writing ---- */
@@ -280,7 +282,7 @@ static const char *check_head(const struct state_head *h, size_t size)
 		return "it is no state of a launcher";
 	if (h->version != STATE_VERSION)
 		return "it is of another version";
-	if (h->head_len < 64 || h->head_len % 8 || h->job_len < sizeof(struct frame_exit) ||
+	if (h->head_len < HEAD_LEAST || h->head_len % 8 || h->job_len < sizeof(struct frame_exit) ||
 	    h->job_len % 8 || h->kin_len < 24 || h->kin_len % 8 || h->ring_len < RING_FRAME ||
 	    h->head_len > 65536 || h->job_len > 65536 || h->kin_len > 65536 ||
 	    h->ring_len > 65536)
@@ -335,20 +337,19 @@ const struct state *state_open(int fd, const char **why)
 	struct state *s = sys_map(sizeof(*s));
 	struct stat st;
 	char *map;
-	size_t head_len;
 
 	*why = "it can't be read";
-	if (!s || fstat(fd, &st) < 0 || st.st_size < 64)
+	if (!s || fstat(fd, &st) < 0 || st.st_size < HEAD_LEAST)
 		return NULL;
 	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return NULL;
-	head_len = (size_t)st.st_size < sizeof(s->head) ? (size_t)st.st_size : sizeof(s->head);
-	get(&s->head, sizeof(s->head), map, (uint32_t)head_len);
+	get(&s->head, sizeof(s->head), map, HEAD_LEAST);
+	if (s->head.head_len <= (size_t)st.st_size)
+		get(&s->head, sizeof(s->head), map, s->head.head_len);
 	*why = check_head(&s->head, (size_t)st.st_size);
 	if (*why)
 		return NULL;
-	get(&s->head, sizeof(s->head), map, s->head.head_len);
 	s->jobs = map + s->head.head_len;
 	s->adopted = s->jobs + (size_t)s->head.jobs * s->head.job_len;
 	s->marked = s->adopted + (size_t)s->head.adopted * s->head.kin_len;

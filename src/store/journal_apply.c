@@ -1,4 +1,7 @@
-/* What a batch does to the tables; see journal_apply.h. */
+/*
+ * What a batch does to the tables; see journal_apply.h. One function and one or two statements for
+ * each kind of op: long, but one idea.
+ */
 #include "store/journal_apply.h"
 
 #include "store/journal_record.h"

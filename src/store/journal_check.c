@@ -68,11 +68,11 @@ check_references(struct check *c)
 	    "SELECT job FROM live WHERE job IN (SELECT job FROM done)");
 	complain(c, "output without job:",
 	    "SELECT id / 2 FROM output WHERE id / 2 NOT IN (SELECT job FROM spec)");
-	complain(c, "a count of names of blob", "SELECT id || ' is ' || refs || ', not ' ||"
-	    " ((SELECT count(*) FROM spec WHERE env = blob.id) +"
-	    "  (SELECT count(*) FROM spec WHERE data = blob.id)) FROM blob WHERE refs <>"
-	    " (SELECT count(*) FROM spec WHERE env = blob.id) +"
-	    " (SELECT count(*) FROM spec WHERE data = blob.id)");
+	complain(c, "a count of names of blob", "WITH named AS (SELECT id, count(*) AS n FROM"
+	    " (SELECT env AS id FROM spec WHERE env > 0 UNION ALL"
+	    "  SELECT data FROM spec WHERE data > 0) GROUP BY id)"
+	    " SELECT b.id || ' is ' || b.refs || ', not ' || ifnull(n, 0)"
+	    " FROM blob b LEFT JOIN named ON named.id = b.id WHERE b.refs <> ifnull(n, 0)");
 	complain(c, "the sum of done jobs of uid", "SELECT uid || ' is ' || jobs || ', not ' || n"
 	    " FROM (SELECT h.uid AS uid, h.jobs AS jobs, (SELECT count(*) FROM done d"
 	    " WHERE d.uid = h.uid AND d.seq > h.pruned_seq) AS n FROM history h) WHERE jobs <> n");

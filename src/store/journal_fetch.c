@@ -28,8 +28,9 @@ static const char *const statements[FETCH_STATEMENTS] = {
 	[FETCH_KEY] = "SELECT job FROM spec WHERE uid = ?1 AND key = ?2",
 	[FETCH_NAME] = "SELECT 1 FROM spec WHERE job = ?1 AND name = ?2",
 	[FETCH_OLDEST] = "SELECT min(job) FROM spec",
-	[FETCH_OLDEST_OF] = "SELECT min(job) FROM"
-	    " (SELECT job, uid FROM spec ORDER BY job LIMIT 10000) WHERE uid = ?1",
+	/* (Others' jobs are passed over, so many at most.) */
+	[FETCH_OLDEST_OF] = "SELECT job FROM"
+	    " (SELECT job, uid FROM spec ORDER BY job LIMIT 10000) WHERE uid = ?1 LIMIT 1",
 	[FETCH_LIVE_UP] = SCAN_LIVE "WHERE job >= ?1 ORDER BY job",
 	[FETCH_LIVE_DOWN] = SCAN_LIVE "WHERE job <= ?1 ORDER BY job DESC",
 	[FETCH_RUNNING_UP] = SCAN_LIVE "INDEXED BY live_running"
@@ -68,7 +69,7 @@ fetch_fini(struct fetch *f)
 	memset(f, 0, sizeof *f);
 }
 
-/* ---- requests ---- */
+/* ---- small things ---- */
 
 static char *
 copy(const void *bytes, size_t len, bool *ok)
@@ -82,110 +83,10 @@ copy(const void *bytes, size_t len, bool *ok)
 	return p;
 }
 
-static char *
-copy_text(const char *text, bool *ok)
-{
-	return text != NULL ? copy(text, strlen(text) + 1, ok) : NULL;
-}
-
-static void
-copy_keys(struct jread *jr, const struct store_read *r, bool *ok)
-{
-	jr->keys = calloc(r->nkeys + 1, sizeof(char *));
-	*ok = *ok && jr->keys != NULL;
-	for (size_t i = 0; *ok && i < r->nkeys; i++)
-		jr->keys[jr->nkeys++] = copy_text(r->keys[i], ok);
-}
-
-static enum jread_kind
-kind_of(enum store_read_kind kind)
-{
-	switch (kind) {
-	case STORE_READ_JOBS:
-		return JREAD_JOBS;
-	case STORE_READ_KEYS:
-		return JREAD_KEYS;
-	case STORE_READ_PAGE:
-		return JREAD_PAGE;
-	case STORE_READ_DONE:
-		return JREAD_DONE;
-	case STORE_READ_OUTPUT:
-		return JREAD_OUTPUT;
-	}
-	return JREAD_JOBS;
-}
-
-struct jread *
-jread_new(const struct store_read *r)
-{
-	struct jread *jr = calloc(1, sizeof *jr);
-	bool ok = true;
-
-	if (jr == NULL)
-		return NULL;
-	jr->kind = kind_of(r->kind);
-	jr->filter = r->filter;
-	jr->filter.queue = copy_text(r->filter.queue, &ok);
-	jr->filter.name = copy_text(r->filter.name, &ok);
-	jr->from = r->from;
-	jr->backward = r->kind == STORE_READ_PAGE && r->backward;
-	jr->limit = r->limit;
-	jr->limit_bytes = r->limit_bytes;
-	jr->job = r->job;
-	jr->stream = r->stream;
-	jr->off = r->off;
-	jr->max = r->max;
-	if (r->kind == STORE_READ_JOBS) {
-		jr->ids = (uint64_t *)(void *)copy(r->ids, r->nids * sizeof *r->ids, &ok);
-		jr->nids = r->nids;
-	}
-	if (r->kind == STORE_READ_KEYS)
-		copy_keys(jr, r, &ok);
-	if (ok)
-		return jr;
-	jread_free(jr);
-	return NULL;
-}
-
-static void
-row_discard(struct row *row)
-{
-	if (row == NULL)
-		return;
-	free(row->run);
-	free(row->spec);
-	free(row);
-}
-
-void
-jread_free(struct jread *jr)
-{
-	if (jr == NULL)
-		return;
-	for (size_t i = 0; i < jr->nfound; i++) {
-		row_discard(jr->found[i].row);
-		free(jr->found[i].queue);
-	}
-	for (size_t i = 0; i < jr->nenvs; i++)
-		free(jr->envs[i].bytes);
-	for (size_t i = 0; i < jr->nkeys; i++)
-		free(jr->keys[i]);
-	free((char *)(uintptr_t)jr->filter.queue);
-	free((char *)(uintptr_t)jr->filter.name);
-	free(jr->found);
-	free(jr->envs);
-	free(jr->keys);
-	free(jr->ids);
-	free(jr->buf);
-	free(jr->old);
-	free(jr);
-}
-
-/* ---- errors ---- */
 
 /* Notes an SQLite result other than "go on"; returns jr->error. */
-static int
-trouble(struct fetch *f, struct jread *jr, int rc)
+int
+fetch_trouble(struct fetch *f, struct jread *jr, int rc)
 {
 	switch (rc & 0xff) {
 	case SQLITE_OK:
@@ -203,8 +104,8 @@ trouble(struct fetch *f, struct jread *jr, int rc)
 	return jr->error = -EIO;
 }
 
-static int
-no_memory(struct jread *jr)
+int
+fetch_no_memory(struct jread *jr)
 {
 	return jr->error = -ENOMEM;
 }
@@ -244,7 +145,7 @@ blob(struct fetch *f, struct jread *jr, int64_t id, char **bytes, size_t *len)
 			*bytes = copy(there, *len, &ok);
 	}
 	sqlite3_reset(st);
-	return ok ? trouble(f, jr, rc) : no_memory(jr);
+	return ok ? fetch_trouble(f, jr, rc) : fetch_no_memory(jr);
 }
 
 /* The environment's place in jr->envs + 1; 0: damaged (or jr->error). */
@@ -263,7 +164,7 @@ env_place(struct fetch *f, struct jread *jr, int64_t id)
 	envs = with_room(jr->envs, jr->nenvs, &jr->envs_cap, sizeof *envs);
 	if (envs == NULL) {
 		free(bytes);
-		no_memory(jr);
+		fetch_no_memory(jr);
 		return 0;
 	}
 	jr->envs = envs;
@@ -288,7 +189,7 @@ whole_spec(struct fetch *f, struct jread *jr, const char *bytes, size_t len, int
 	s = NULL;
 	if (head.size == len + n && (n == 0 || (head.data_off <= len && head.data_len == n)) &&
 	    (s = malloc(head.size)) == NULL)
-		no_memory(jr);
+		fetch_no_memory(jr);
 	if (s != NULL) {
 		size_t front = n != 0 ? head.data_off : len;
 
@@ -331,20 +232,19 @@ read_row(struct fetch *f, struct jread *jr, sqlite3_stmt *st, bool done, struct 
 
 	found->row = calloc(1, sizeof *found->row);
 	if (found->row == NULL) {
-		no_memory(jr);
+		fetch_no_memory(jr);
 		return;
 	}
 	rc = done ? record_read_done(st, found->row, &queue) :
 	    record_read_live(st, found->row, &queue);
 	if (rc == 0)
-		found->queue = copy_text(queue, &ok);
+		found->queue = copy(queue, strlen(queue) + 1, &ok);
 	if (rc != 0 || !ok)
-		no_memory(jr);
+		fetch_no_memory(jr);
 	else if (read_spec(f, jr, st, done ? RECORD_DONE_NCOLUMNS : RECORD_LIVE_NCOLUMNS,
 	    found) == 0)
 		return;
-	row_discard(found->row); /* damaged, or no memory */
-	found->row = NULL;
+	fetched_drop_row(found); /* damaged, or no memory */
 }
 
 int
@@ -354,7 +254,7 @@ fetch_job(struct fetch *f, struct jread *jr, uint64_t id)
 	struct fetched *found = with_room(jr->found, jr->nfound, &jr->found_cap, sizeof *found);
 
 	if (found == NULL)
-		return no_memory(jr);
+		return fetch_no_memory(jr);
 	jr->found = found;
 	found += jr->nfound++;
 	*found = (struct fetched){ .id = id };
@@ -367,7 +267,7 @@ fetch_job(struct fetch *f, struct jread *jr, uint64_t id)
 		if (rc == SQLITE_ROW)
 			read_row(f, jr, st, where[i] == FETCH_DONE, found);
 		sqlite3_reset(st);
-		if (trouble(f, jr, rc) != 0)
+		if (fetch_trouble(f, jr, rc) != 0)
 			break;
 	}
 	return jr->error;
@@ -387,7 +287,7 @@ read_oldest(struct fetch *f, struct jread *jr)
 	if (rc == SQLITE_ROW)
 		jr->oldest_job = (uint64_t)sqlite3_column_int64(st, 0);
 	sqlite3_reset(st);
-	trouble(f, jr, rc);
+	fetch_trouble(f, jr, rc);
 }
 
 static void
@@ -420,145 +320,9 @@ read_keys(struct fetch *f, struct jread *jr)
 			id = (uint64_t)sqlite3_column_int64(st, 0);
 		sqlite3_reset(st);
 		sqlite3_clear_bindings(st);
-		if (trouble(f, jr, rc) != 0 || fetch_job(f, jr, id) != 0)
+		if (fetch_trouble(f, jr, rc) != 0 || fetch_job(f, jr, id) != 0)
 			return;
 	}
-}
-
-/* ---- pages ---- */
-
-struct cursor { /* a walk over live or done; at its end st is NULL */
-	sqlite3_stmt *st;
-	uint64_t id;
-};
-
-static void
-cursor_step(struct fetch *f, struct jread *jr, struct cursor *c)
-{
-	int rc = sqlite3_step(c->st);
-
-	if (rc == SQLITE_ROW) {
-		c->id = (uint64_t)sqlite3_column_int64(c->st, 0);
-		return;
-	}
-	trouble(f, jr, rc);
-	sqlite3_reset(c->st);
-	c->st = NULL;
-}
-
-static void
-cursor_open(struct fetch *f, struct jread *jr, struct cursor *c, enum fetch_statement which)
-{
-	c->st = f->st[which];
-	/* (An id above the signed range means "from the end".) */
-	sqlite3_bind_int64(c->st, 1, jr->from > INT64_MAX ? INT64_MAX : (int64_t)jr->from);
-	cursor_step(f, jr, c);
-}
-
-static void
-cursor_close(struct cursor *c)
-{
-	if (c->st != NULL)
-		sqlite3_reset(c->st);
-}
-
-static bool
-has_name(struct fetch *f, struct jread *jr, uint64_t id)
-{
-	sqlite3_stmt *st = f->st[FETCH_NAME];
-	int rc;
-
-	sqlite3_bind_int64(st, 1, (sqlite3_int64)id);
-	sqlite3_bind_text(st, 2, jr->filter.name, -1, SQLITE_STATIC);
-	rc = sqlite3_step(st);
-	sqlite3_reset(st);
-	sqlite3_clear_bindings(st);
-	trouble(f, jr, rc);
-	return rc == SQLITE_ROW;
-}
-
-/* Of the columns of the SCAN statements. */
-static bool
-passes(struct fetch *f, struct jread *jr, const struct cursor *c)
-{
-	const struct store_filter *want = &jr->filter;
-	int phase = sqlite3_column_int(c->st, 1);
-
-	if (want->phase >= 0 && phase != want->phase)
-		return false;
-	if (want->by_uid && (uint32_t)sqlite3_column_int64(c->st, 2) != want->uid)
-		return false;
-	if (want->ok >= 0 && (phase != ROW_DONE || sqlite3_column_int(c->st, 5) != want->ok))
-		return false;
-	if (sqlite3_column_int64(c->st, 4) < want->since_us)
-		return false;
-	if (want->queue != NULL) {
-		const char *queue = (const char *)sqlite3_column_text(c->st, 3);
-
-		if (queue == NULL || strcmp(queue, want->queue) != 0)
-			return false;
-	}
-	return want->name == NULL || has_name(f, jr, c->id);
-}
-
-/* Takes in the job at a cursor where it passes. False: the page ends before it. */
-static bool
-take(struct fetch *f, struct jread *jr, const struct cursor *c, size_t *scanned)
-{
-	if (jr->nfound >= jr->limit || (*scanned)++ >= READ_SCAN_MAX ||
-	    (jr->limit_bytes != 0 && jr->bytes >= jr->limit_bytes))
-		return false;
-	if (passes(f, jr, c) && jr->error == 0)
-		fetch_job(f, jr, c->id);
-	return true;
-}
-
-static void
-read_page(struct fetch *f, struct jread *jr)
-{
-	bool down = jr->backward, want_live = jr->filter.phase != ROW_DONE && jr->filter.ok < 0;
-	bool want_done = jr->filter.phase < 0 || jr->filter.phase == ROW_DONE;
-	struct cursor live = { 0 }, done = { 0 };
-	size_t scanned = 0;
-
-	if (want_live && jr->filter.phase == ROW_RUNNING)
-		cursor_open(f, jr, &live, down ? FETCH_RUNNING_DOWN : FETCH_RUNNING_UP);
-	else if (want_live)
-		cursor_open(f, jr, &live, down ? FETCH_LIVE_DOWN : FETCH_LIVE_UP);
-	if (want_done)
-		cursor_open(f, jr, &done, down ? FETCH_DONE_DOWN : FETCH_DONE_UP);
-	while (jr->error == 0 && (live.st != NULL || done.st != NULL)) {
-		struct cursor *c = live.st == NULL ? &done : done.st == NULL ? &live :
-		    (live.id < done.id) != down ? &live : &done;
-
-		if (!take(f, jr, c, &scanned)) {
-			jr->next_place = c->id;
-			break;
-		}
-		cursor_step(f, jr, c);
-	}
-	cursor_close(&live);
-	cursor_close(&done);
-}
-
-static void
-read_done(struct fetch *f, struct jread *jr)
-{
-	enum fetch_statement which = jr->filter.by_uid ? FETCH_SEQ_OF : FETCH_SEQ;
-	struct cursor c = { 0 };
-	size_t scanned = 0;
-
-	if (jr->filter.by_uid)
-		sqlite3_bind_int64(f->st[which], 2, jr->filter.uid);
-	cursor_open(f, jr, &c, which);
-	while (jr->error == 0 && c.st != NULL) {
-		if (!take(f, jr, &c, &scanned)) {
-			jr->next_place = (uint64_t)sqlite3_column_int64(c.st, 6);
-			break;
-		}
-		cursor_step(f, jr, &c);
-	}
-	cursor_close(&c);
 }
 
 /* ---- output ---- */
@@ -588,7 +352,7 @@ read_output(struct fetch *f, struct jread *jr)
 
 	jr->buf = malloc(jr->max != 0 ? jr->max : 1);
 	if (jr->buf == NULL) {
-		no_memory(jr);
+		fetch_no_memory(jr);
 		return;
 	}
 	sqlite3_bind_int64(st, 1, (sqlite3_int64)(jr->job * 2) + jr->stream - 1);
@@ -610,36 +374,9 @@ read_output(struct fetch *f, struct jread *jr)
 		}
 	}
 	sqlite3_reset(st);
-	trouble(f, jr, rc);
+	fetch_trouble(f, jr, rc);
 	if (jr->nread < 0)
 		jr->error = -EIO;
-}
-
-/* ---- what is to be pruned ---- */
-
-static void
-read_old(struct fetch *f, struct jread *jr)
-{
-	sqlite3_stmt *st = f->st[FETCH_OLD];
-	int rc;
-
-	jr->old = malloc(jr->limit * sizeof *jr->old);
-	if (jr->old == NULL) {
-		no_memory(jr);
-		return;
-	}
-	sqlite3_bind_int64(st, 1, (sqlite3_int64)jr->from);
-	sqlite3_bind_int64(st, 2, jr->filter.uid);
-	sqlite3_bind_int64(st, 3, (sqlite3_int64)jr->limit);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
-		jr->old[jr->nold++] = (struct old_job){
-			.seq = (uint64_t)sqlite3_column_int64(st, 0),
-			.id = (uint64_t)sqlite3_column_int64(st, 1),
-			.finished_us = sqlite3_column_int64(st, 2),
-			.kept_bytes = sqlite3_column_int64(st, 3),
-		};
-	sqlite3_reset(st);
-	trouble(f, jr, rc);
 }
 
 /* ---- */
@@ -650,7 +387,7 @@ fetch_run(struct fetch *f, struct jread *jr)
 	int rc = sqlite3_step(f->st[FETCH_BEGIN]);
 
 	sqlite3_reset(f->st[FETCH_BEGIN]);
-	if (trouble(f, jr, rc) != 0)
+	if (fetch_trouble(f, jr, rc) != 0)
 		return;
 	switch (jr->kind) {
 	case JREAD_JOBS:
@@ -660,21 +397,21 @@ fetch_run(struct fetch *f, struct jread *jr)
 		read_keys(f, jr);
 		break;
 	case JREAD_PAGE:
-		read_page(f, jr);
+		fetch_page(f, jr);
 		break;
 	case JREAD_DONE:
-		read_done(f, jr);
+		fetch_done(f, jr);
 		break;
 	case JREAD_OUTPUT:
 		read_output(f, jr);
 		break;
 	case JREAD_OLD:
-		read_old(f, jr);
+		fetch_old(f, jr);
 		break;
 	}
 	if (sqlite3_get_autocommit(f->db))
 		return; /* an error has ended it */
 	rc = sqlite3_step(f->st[FETCH_END]);
 	sqlite3_reset(f->st[FETCH_END]);
-	trouble(f, jr, rc);
+	fetch_trouble(f, jr, rc);
 }

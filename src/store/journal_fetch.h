@@ -68,6 +68,8 @@ struct jread {
 struct jread *jread_new(const struct store_read *r);
 void jread_free(struct jread *jr); /* and what was found and not taken out */
 
+void fetched_drop_row(struct fetched *found);
+
 enum fetch_statement {
 	FETCH_BEGIN, FETCH_END, FETCH_LIVE, FETCH_DONE, FETCH_ENV, FETCH_KEY, FETCH_NAME,
 	FETCH_OLDEST, FETCH_OLDEST_OF,
@@ -88,5 +90,13 @@ void fetch_fini(struct fetch *f);
 void fetch_run(struct fetch *f, struct jread *jr);
 /* Adds one job to jr->found, without a snapshot of its own. 0, or jr->error. */
 int fetch_job(struct fetch *f, struct jread *jr, uint64_t id);
+
+/* The parts of fetch_run in journal_fetch_page.c, and what both files report errors with: an
+ * SQLite result other than "go on" is noted; both return jr->error. */
+void fetch_page(struct fetch *f, struct jread *jr);
+void fetch_done(struct fetch *f, struct jread *jr);
+void fetch_old(struct fetch *f, struct jread *jr);
+int fetch_trouble(struct fetch *f, struct jread *jr, int rc);
+int fetch_no_memory(struct jread *jr);
 
 #endif

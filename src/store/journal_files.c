@@ -118,23 +118,64 @@ files_aside_name(int dir_fd, const char *kind, char name[ASIDE_NAME_MAX])
 	return -EEXIST;
 }
 
+static const char *const parts[] = { "-wal", "-shm", "" };
+#define NPARTS 3
+
+static void
+part_names(int i, const char *name, char from[32], char to[ASIDE_NAME_MAX + 8])
+{
+	snprintf(from, 32, "journal%s", parts[i]);
+	snprintf(to, ASIDE_NAME_MAX + 8, "%s%s", name, parts[i]);
+}
+
+/* Gives all parts second names, so that a crash in the middle leaves the journal as it was. */
+static int
+link_aside(int dir_fd, const char *name)
+{
+	char from[32], to[ASIDE_NAME_MAX + 8];
+
+	for (int i = 0; i < NPARTS; i++) {
+		part_names(i, name, from, to);
+		if (linkat(dir_fd, from, dir_fd, to, 0) != 0 && errno != ENOENT)
+			return -errno;
+	}
+	if (fsync(dir_fd) != 0)
+		return -errno;
+	for (int i = NPARTS - 1; i >= 0; i--) { /* the database first: without it, nothing is */
+		part_names(i, name, from, to);
+		if (unlinkat(dir_fd, from, 0) != 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Where files can have one name only. */
+static int
+rename_aside(int dir_fd, const char *name)
+{
+	char from[32], to[ASIDE_NAME_MAX + 8];
+
+	for (int i = NPARTS - 1; i >= 0; i--) {
+		part_names(i, name, from, to);
+		if (renameat(dir_fd, from, dir_fd, to) != 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
+}
+
 int
 files_set_aside(int dir_fd, const char *kind, char name[ASIDE_NAME_MAX])
 {
-	static const char *const parts[] = { "-wal", "-shm", "" };
-	char from[32], to[ASIDE_NAME_MAX + 8];
 	int error = files_aside_name(dir_fd, kind, name);
 
 	if (error != 0)
 		return error;
-	/* The database last: until then it would be found, and found wanting, again. */
-	for (int i = 0; i < 3; i++) {
-		snprintf(from, sizeof from, "journal%s", parts[i]);
-		snprintf(to, sizeof to, "%s%s", name, parts[i]);
-		if (renameat(dir_fd, from, dir_fd, to) != 0 && errno != ENOENT)
-			return -errno;
-	}
-	return fsync(dir_fd) == 0 ? 0 : -errno;
+	error = link_aside(dir_fd, name);
+	if (error == -EPERM || error == -EOPNOTSUPP || error == -ENOSYS || error == -EMLINK)
+		error = rename_aside(dir_fd, name);
+	if (error == 0 && fsync(dir_fd) != 0)
+		error = -errno;
+	return error;
 }
 
 /* ---- ring files ---- */

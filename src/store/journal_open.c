@@ -1,14 +1,12 @@
 /*
- * Opening: the directory, the lock, the database and whether it can be used, what is set aside,
- * an upgrade, and the state that a start needs. All of it on the caller's thread.
+ * Opening: the directory, the lock, the database (journal_database.c), what the process before
+ * left over, and the threads. All of it on the caller's thread.
  */
 #include "store/journal_internal.h"
 
 #include "core/logger.h"
-#include "store/journal_apply.h"
 #include "store/journal_files.h"
-#include "store/journal_upgrade.h"
-#include "store/schema.h"
+#include "store/journal_opening.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -19,31 +17,15 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define QUICK_CHECK_MS 200
-#define QUICK_CHECK_STEPS 2000 /* of SQLite's machine between two looks at the clock */
-#define OPEN_BUSY_MS 5000
 #define WRITER_BUSY_MS 100
 #define READER_BUSY_MS 2000
 #define LOCK_TRIES 50          /* of 20 ms: a predecessor that is just dying */
 
-struct opening {
-	const struct journal_options *o;
-	struct journal_error *why;
-	char path[4096];
-	int dir_fd, output_fd;
-	sqlite3 *db;       /* the writer's */
-	bool fresh, rebooted;
-	uint64_t instance, next_id, last_seq;
-	char reason[200];  /* why it can't be used */
-};
-
-static int __attribute__((format(printf, 3, 4)))
-refuse(struct opening *op, int error, const char *format, ...)
+int
+opening_refuse(struct opening *op, int error, const char *format, ...)
 {
 	va_list ap;
 
@@ -53,10 +35,10 @@ refuse(struct opening *op, int error, const char *format, ...)
 	return op->why->error = error != 0 ? error : -EIO;
 }
 
-static int
-refuse_sql(struct opening *op, const char *what)
+int
+opening_refuse_sql(struct opening *op, const char *what)
 {
-	return refuse(op, (sqlite3_errcode(op->db) & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO,
+	return opening_refuse(op, (sqlite3_errcode(op->db) & 0xff) == SQLITE_NOMEM ? -ENOMEM : -EIO,
 	    "%s: %s: %s", op->path, what, sqlite3_errmsg(op->db));
 }
 
@@ -69,10 +51,11 @@ lock_dir(struct opening *op)
 		if (errno == EINTR)
 			continue;
 		if (errno != EWOULDBLOCK)
-			return refuse(op, -errno, "%s: %s", op->o->state_dir, strerror(errno));
+			return opening_refuse(op, -errno, "%s: %s", op->o->state_dir,
+			    strerror(errno));
 		if (i == LOCK_TRIES)
-			return refuse(op, -EBUSY, "%s: another daemon has this state directory",
-			    op->o->state_dir);
+			return opening_refuse(op, -EBUSY, "%s: another daemon has this state "
+			    "directory", op->o->state_dir);
 		poll(NULL, 0, 20);
 	}
 	return 0;
@@ -86,376 +69,20 @@ open_dir(struct opening *op)
 
 	op->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (op->dir_fd < 0 || fstat(op->dir_fd, &st) != 0)
-		return refuse(op, -errno, "%s: %s", dir, strerror(errno));
+		return opening_refuse(op, -errno, "%s: %s", dir, strerror(errno));
 	if (st.st_uid != geteuid())
-		return refuse(op, -EPERM, "%s: the state directory belongs to uid %u, not to us "
-		    "(uid %u)", dir, (unsigned)st.st_uid, (unsigned)geteuid());
+		return opening_refuse(op, -EPERM, "%s: the state directory belongs to uid %u, not "
+		    "to us (uid %u)", dir, (unsigned)st.st_uid, (unsigned)geteuid());
 	if ((st.st_mode & 077) != 0)
-		return refuse(op, -EPERM, "%s: the state directory is open to others (mode %04o); "
-		    "chmod 700 it", dir, (unsigned)st.st_mode & 07777);
+		return opening_refuse(op, -EPERM, "%s: the state directory is open to others "
+		    "(mode %04o); chmod 700 it", dir, (unsigned)st.st_mode & 07777);
 	if (op->o->output_dir != NULL) {
 		op->output_fd = open(op->o->output_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (op->output_fd < 0)
-			return refuse(op, -errno, "%s: %s", op->o->output_dir, strerror(errno));
+			return opening_refuse(op, -errno, "%s: %s", op->o->output_dir,
+			    strerror(errno));
 	}
 	return lock_dir(op);
-}
-
-/* Sees to it that there is a file, ours alone, before SQLite makes one as it pleases. */
-static int
-make_file(struct opening *op)
-{
-	struct stat st;
-	int fd;
-
-	fd = openat(op->dir_fd, "journal", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd >= 0) {
-		op->fresh = true;
-		close(fd);
-		return fsync(op->dir_fd) == 0 ? 0 : refuse(op, -errno, "%s: %s", op->path,
-		    strerror(errno));
-	}
-	if (errno != EEXIST || fstatat(op->dir_fd, "journal", &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return refuse(op, -errno, "%s: %s", op->path, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return refuse(op, -EINVAL, "%s is not a plain file", op->path);
-	if (st.st_uid != geteuid())
-		return refuse(op, -EPERM, "%s belongs to uid %u, not to us", op->path,
-		    (unsigned)st.st_uid);
-	if ((st.st_mode & 077) != 0 && fchmodat(op->dir_fd, "journal", 0600, 0) != 0)
-		return refuse(op, -errno, "%s: %s", op->path, strerror(errno));
-	return 0;
-}
-
-/* ---- the database ---- */
-
-static int
-exec(sqlite3 *db, const char *sql)
-{
-	return sqlite3_exec(db, sql, NULL, NULL, NULL);
-}
-
-static int
-open_connection(const char *path, int flags, int busy_ms, sqlite3 **db)
-{
-	int rc = sqlite3_open_v2(path, db, flags | SQLITE_OPEN_NOMUTEX, NULL);
-
-	if (rc != SQLITE_OK)
-		return rc;
-	sqlite3_extended_result_codes(*db, 1);
-	sqlite3_busy_timeout(*db, busy_ms);
-	/* Closing must not touch what may have to be set aside as it is. */
-	sqlite3_db_config(*db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
-	return SQLITE_OK;
-}
-
-struct deadline {
-	struct timespec at;
-};
-
-static int
-past(void *arg)
-{
-	const struct deadline *d = arg;
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec > d->at.tv_sec ||
-	    (now.tv_sec == d->at.tv_sec && now.tv_nsec >= d->at.tv_nsec);
-}
-
-/* As much of a check as fits into the time. SQLITE_CORRUPT where it finds something. */
-static int
-quick_check(struct opening *op)
-{
-	sqlite3 *db = op->db;
-	struct deadline d;
-	sqlite3_stmt *st;
-	int rc = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL);
-
-	if (rc != SQLITE_OK)
-		return rc;
-	clock_gettime(CLOCK_MONOTONIC, &d.at);
-	d.at.tv_nsec += QUICK_CHECK_MS * 1000000L;
-	d.at.tv_sec += d.at.tv_nsec / 1000000000L;
-	d.at.tv_nsec %= 1000000000L;
-	sqlite3_progress_handler(db, QUICK_CHECK_STEPS, past, &d);
-	rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		const char *text = (const char *)sqlite3_column_text(st, 0);
-
-		rc = text != NULL && strcmp(text, "ok") == 0 ? SQLITE_OK : SQLITE_CORRUPT;
-		if (rc != SQLITE_OK)
-			snprintf(op->reason, sizeof op->reason, "%s", text != NULL ? text : "");
-	}
-	sqlite3_progress_handler(db, 0, NULL, NULL);
-	sqlite3_finalize(st);
-	return rc == SQLITE_INTERRUPT || rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-static bool
-means_damaged(int rc)
-{
-	return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB ||
-	    (rc & 0xff) == SQLITE_ERROR || (rc & 0xff) == SQLITE_SCHEMA ||
-	    (rc & 0xff) == SQLITE_FORMAT || rc == SQLITE_IOERR_SHORT_READ;
-}
-
-/* Modes of the connection; the file is a database of ours, or an empty one. */
-static int
-set_modes(struct opening *op)
-{
-	int rc = exec(op->db, "PRAGMA journal_mode = WAL");
-
-	if (rc == SQLITE_OK)
-		rc = exec(op->db, op->o->normal ? "PRAGMA synchronous = NORMAL" :
-		    "PRAGMA synchronous = FULL");
-	if (rc == SQLITE_OK)
-		rc = exec(op->db, "PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;"
-		    " PRAGMA cache_size = -4096; PRAGMA foreign_keys = OFF");
-	return rc;
-}
-
-static int
-put_meta(sqlite3 *db, const char *name, uint64_t value, const char *text)
-{
-	sqlite3_stmt *st;
-	int rc = sqlite3_prepare_v2(db, "INSERT OR REPLACE INTO meta VALUES (?1, ?2)", -1, &st,
-	    NULL);
-
-	if (rc != SQLITE_OK)
-		return rc;
-	sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
-	if (text != NULL)
-		sqlite3_bind_text(st, 2, text, -1, SQLITE_STATIC);
-	else
-		sqlite3_bind_int64(st, 2, (sqlite3_int64)value);
-	sqlite3_step(st);
-	return sqlite3_finalize(st);
-}
-
-static int
-create(struct opening *op)
-{
-	uint64_t instance;
-	int rc;
-
-	if (getrandom(&instance, sizeof instance, 0) != (ssize_t)sizeof instance)
-		return SQLITE_IOERR;
-	rc = set_modes(op);
-	if (rc == SQLITE_OK)
-		rc = exec(op->db, "BEGIN IMMEDIATE");
-	if (rc == SQLITE_OK)
-		rc = schema_create(op->db);
-	if (rc == SQLITE_OK)
-		rc = put_meta(op->db, "instance", instance, NULL);
-	if (rc == SQLITE_OK)
-		rc = put_meta(op->db, "boot_id", 0, op->o->boot_id);
-	return rc == SQLITE_OK ? exec(op->db, "COMMIT") : rc;
-}
-
-/* What a reboot means for what is stored: times of the boot before tell nothing any more. */
-static int
-note_boot(struct opening *op)
-{
-	sqlite3_stmt *st;
-	const char *boot = NULL;
-	int rc = sqlite3_prepare_v2(op->db, "SELECT value FROM meta WHERE name = 'boot_id'", -1,
-	    &st, NULL);
-
-	if (rc != SQLITE_OK)
-		return rc;
-	if (sqlite3_step(st) == SQLITE_ROW)
-		boot = (const char *)sqlite3_column_text(st, 0);
-	op->rebooted = boot == NULL || strcmp(boot, op->o->boot_id) != 0;
-	rc = sqlite3_finalize(st);
-	if (rc != SQLITE_OK || !op->rebooted)
-		return rc;
-	rc = exec(op->db, "UPDATE live SET due_boot_us = NULL WHERE due_boot_us IS NOT NULL;"
-	    " UPDATE live INDEXED BY live_running SET launcher = 0 WHERE phase = 1");
-	return rc == SQLITE_OK ? put_meta(op->db, "boot_id", 0, op->o->boot_id) : rc;
-}
-
-/* The greater of what is stored and what is there: a number is never given out twice. */
-static int
-read_numbers(struct opening *op)
-{
-	sqlite3_int64 instance = 0, id = 0, seq = 0;
-	int rc = schema_query_int(op->db, "SELECT value FROM meta WHERE name = 'instance'", 0,
-	    &instance);
-
-	if (rc == SQLITE_OK && instance == 0)
-		return SQLITE_CORRUPT;
-	if (rc == SQLITE_OK)
-		rc = schema_query_int(op->db, "SELECT max(ifnull((SELECT value FROM meta"
-		    " WHERE name = 'next_id'), 1), ifnull((SELECT max(job) FROM spec), 0) + 1)",
-		    1, &id);
-	if (rc == SQLITE_OK)
-		rc = schema_query_int(op->db, "SELECT max(ifnull((SELECT value FROM meta"
-		    " WHERE name = 'last_seq'), 0), ifnull((SELECT max(seq) FROM done), 0))",
-		    0, &seq);
-	op->instance = (uint64_t)instance;
-	op->next_id = (uint64_t)id;
-	op->last_seq = (uint64_t)seq;
-	return rc;
-}
-
-/* Do its tables look as they should? SQLITE_ERROR where a table or a column is missing. */
-static int
-try_statements(struct opening *op)
-{
-	struct apply apply;
-	struct fetch fetch = { .db = NULL };
-	int rc = apply_init(&apply, op->db, false);
-
-	if (rc == SQLITE_OK)
-		rc = fetch_init(&fetch, op->db, -1);
-	if (rc != SQLITE_OK)
-		snprintf(op->reason, sizeof op->reason, "%s", sqlite3_errmsg(op->db));
-	apply_fini(&apply);
-	fetch_fini(&fetch);
-	return rc;
-}
-
-/* The state of a database of this version. */
-static int
-prepare(struct opening *op)
-{
-	int rc = try_statements(op);
-
-	if (rc == SQLITE_OK)
-		rc = set_modes(op);
-
-	if (rc == SQLITE_OK)
-		rc = exec(op->db, "BEGIN IMMEDIATE");
-	if (rc == SQLITE_OK)
-		rc = schema_names(op->db);
-	if (rc == SQLITE_OK)
-		rc = note_boot(op);
-	if (rc == SQLITE_OK)
-		rc = exec(op->db, "COMMIT");
-	if (rc == SQLITE_OK)
-		rc = read_numbers(op);
-	return rc;
-}
-
-/* A copy as it was, beside the journal, before an upgrade. */
-static int
-keep_copy(struct opening *op, int version)
-{
-	char kind[32], name[ASIDE_NAME_MAX], path[sizeof op->path + ASIDE_NAME_MAX];
-	sqlite3_stmt *st;
-	int rc, fd;
-
-	snprintf(kind, sizeof kind, "version-%d", version);
-	if (files_aside_name(op->dir_fd, kind, name) != 0)
-		return SQLITE_CANTOPEN;
-	fd = openat(op->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return errno == ENOSPC ? SQLITE_FULL : SQLITE_CANTOPEN;
-	close(fd);
-	snprintf(path, sizeof path, "%s/%s", op->o->state_dir, name);
-	rc = sqlite3_prepare_v2(op->db, "VACUUM INTO ?1", -1, &st, NULL);
-	if (rc != SQLITE_OK)
-		return rc;
-	sqlite3_bind_text(st, 1, path, -1, SQLITE_STATIC);
-	sqlite3_step(st);
-	rc = sqlite3_finalize(st);
-	if (rc == SQLITE_OK)
-		slot_log(op->o->logger, SLOT_LOG_INFO, "the journal is upgraded: version=%d to=%d "
-		    "copy=%s", version, SCHEMA_VERSION, name);
-	return rc;
-}
-
-enum finding { USABLE, DAMAGED, NEWER, NO_ROOM, UNREADABLE };
-
-static enum finding
-judge(struct opening *op, int rc)
-{
-	if (rc != SQLITE_OK && op->reason[0] == '\0')
-		snprintf(op->reason, sizeof op->reason, "%s", sqlite3_errmsg(op->db));
-	return rc == SQLITE_OK ? USABLE : means_damaged(rc) ? DAMAGED :
-	    (rc & 0xff) == SQLITE_FULL ? NO_ROOM : UNREADABLE;
-}
-
-/* Connects, looks at what is there, and makes it ready. */
-static enum finding
-look(struct opening *op)
-{
-	int version, rc = open_connection(op->path, SQLITE_OPEN_READWRITE, OPEN_BUSY_MS, &op->db);
-	sqlite3_int64 tables = 0;
-
-	if (rc != SQLITE_OK)
-		return judge(op, rc);
-	rc = schema_query_int(op->db, "SELECT count(*) FROM sqlite_schema", 0, &tables);
-	if (rc != SQLITE_OK)
-		return judge(op, rc);
-	version = schema_version(op->db, &rc);
-	if (version < 0 && rc == SQLITE_NOTADB && tables == 0) {
-		op->fresh = true; /* (or a file that a crash left before anything was in it) */
-		rc = create(op);
-		return judge(op, rc == SQLITE_OK ? read_numbers(op) : rc);
-	}
-	if (version < 0 && rc == SQLITE_NOTADB)
-		snprintf(op->reason, sizeof op->reason, "it is not a journal of slotd");
-	if (version < 0)
-		return judge(op, rc);
-	if (version > SCHEMA_VERSION) {
-		snprintf(op->reason, sizeof op->reason, "it is of version %d, this is %d", version,
-		    SCHEMA_VERSION);
-		return NEWER;
-	}
-	rc = quick_check(op);
-	if (rc == SQLITE_OK && version < SCHEMA_VERSION) {
-		rc = keep_copy(op, version);
-		if (rc == SQLITE_OK)
-			rc = journal_upgrade(op->db, version);
-	}
-	return judge(op, rc == SQLITE_OK ? prepare(op) : rc);
-}
-
-static int
-set_aside(struct opening *op, const char *kind)
-{
-	char name[ASIDE_NAME_MAX];
-	int error;
-
-	sqlite3_close(op->db);
-	op->db = NULL;
-	error = files_set_aside(op->dir_fd, kind, name);
-	if (error != 0)
-		return refuse(op, error, "%s is %s and can't be renamed: %s", op->path, kind,
-		    strerror(-error));
-	slot_log(op->o->logger, SLOT_LOG_ERROR, "the journal is %s and was set aside: "
-	    "path=%s/%s reason=\"%s\"; a new one begins", kind, op->o->state_dir, name,
-	    op->reason);
-	op->reason[0] = '\0';
-	return 0;
-}
-
-static int
-open_db(struct opening *op)
-{
-	for (int attempt = 0; attempt < 2; attempt++) {
-		enum finding finding;
-
-		if (make_file(op) != 0)
-			return op->why->error;
-		finding = look(op);
-		if (finding == USABLE)
-			return 0;
-		if (finding == UNREADABLE || attempt == 1)
-			return refuse_sql(op, "can't be opened");
-		if (finding == NO_ROOM) {
-			sqlite3_close(op->db);
-			op->db = NULL;
-			ballast_give_up(op->dir_fd);
-			continue;
-		}
-		if (set_aside(op, finding == NEWER ? "newer" : "damaged") != 0)
-			return op->why->error;
-	}
-	return -EIO;
 }
 
 /* ---- what is left over ---- */
@@ -515,7 +142,7 @@ settle_log(struct opening *op)
 	case SQLITE_FULL:
 		return 0;
 	}
-	return refuse_sql(op, "the write-ahead log can't be settled");
+	return opening_refuse_sql(op, "the write-ahead log can't be settled");
 }
 
 /* ---- putting it together ---- */
@@ -545,6 +172,7 @@ open_notes(struct journal *j)
 static int
 start_threads(struct journal *j, struct opening *op)
 {
+	static const char reader_modes[] = "PRAGMA cache_size = -2048; PRAGMA query_only = ON";
 	struct jwriter_options w = {
 		.db = op->db, .dir_fd = op->dir_fd, .output_fd = op->output_fd,
 		.note_fd = j->note_fd, .drop_env = op->o->drop_env,
@@ -561,20 +189,20 @@ start_threads(struct journal *j, struct opening *op)
 		slot_log(op->o->logger, SLOT_LOG_WARN, "%s: there is hardly any room: new jobs are "
 		    "refused until there is", op->o->state_dir);
 	sqlite3_busy_timeout(op->db, WRITER_BUSY_MS);
-	if (open_connection(op->path, SQLITE_OPEN_READONLY, READER_BUSY_MS, &db) != SQLITE_OK ||
-	    exec(db, "PRAGMA cache_size = -2048; PRAGMA query_only = ON") != SQLITE_OK ||
+	if (opening_connect(op->path, SQLITE_OPEN_READONLY, READER_BUSY_MS, &db) != SQLITE_OK ||
+	    sqlite3_exec(db, reader_modes, NULL, NULL, NULL) != SQLITE_OK ||
 	    (j->reader = jreader_new(db, op->output_fd, j->note_fd)) == NULL) {
-		refuse(op, -EIO, "%s: %s", op->path, sqlite3_errmsg(db));
+		opening_refuse(op, -EIO, "%s: %s", op->path, sqlite3_errmsg(db));
 		sqlite3_close(db);
 		return op->why->error;
 	}
 	j->writer = jwriter_new(&w);
 	if (j->writer == NULL)
-		return refuse_sql(op, "can't be written");
+		return opening_refuse_sql(op, "can't be written");
 	op->db = NULL;
 	j->store.degraded = w.degraded;
 	error = jwriter_start(j->writer);
-	return error == 0 ? 0 : refuse(op, error, "no thread for the journal: %s",
+	return error == 0 ? 0 : opening_refuse(op, error, "no thread for the journal: %s",
 	    strerror(-error));
 }
 
@@ -610,18 +238,17 @@ build(struct opening *op)
 	int error;
 
 	if (j == NULL) {
-		refuse(op, -ENOMEM, "out of memory");
+		opening_refuse(op, -ENOMEM, "out of memory");
 		return NULL;
 	}
 	fill(j, op);
 	unlink_trash(op);
-	if (settle_log(op) != 0)
-		; /* (it has said why) */
-	else if (load_histories(j, op->db) != SQLITE_OK)
-		refuse_sql(op, "can't be read");
-	else if ((error = open_notes(j)) != 0)
-		refuse(op, error, "%s", strerror(-error));
-	else if (start_threads(j, op) == 0)
+	error = settle_log(op);
+	if (error == 0 && load_histories(j, op->db) != SQLITE_OK)
+		error = opening_refuse_sql(op, "can't be read");
+	if (error == 0 && (error = open_notes(j)) != 0)
+		opening_refuse(op, error, "%s", strerror(-error));
+	if (error == 0 && start_threads(j, op) == 0)
 		return &j->store;
 	/* As journal_free, of what there is. */
 	if (j->writer != NULL)
@@ -646,8 +273,8 @@ store_journal_open(const struct journal_options *options, struct journal_error *
 
 	memset(why, 0, sizeof *why);
 	if (n < 0 || (size_t)n >= sizeof op.path)
-		refuse(&op, -ENAMETOOLONG, "the path of the state directory is too long");
-	else if (open_dir(&op) == 0 && open_db(&op) == 0)
+		opening_refuse(&op, -ENAMETOOLONG, "the path of the state directory is too long");
+	else if (open_dir(&op) == 0 && opening_database(&op) == 0)
 		s = build(&op);
 	if (s != NULL)
 		return s;

@@ -1,6 +1,7 @@
 /*
  * The writer's loop and what it does about errors; see journal_writer.h. The two sides share the
- * fields under the lock and nothing else.
+ * fields under the lock and nothing else. (Long, because what to do about an error depends on all
+ * of its state: degraded, stuck, ballast, log.)
  */
 #include "store/journal_writer.h"
 
@@ -48,7 +49,7 @@ struct jwriter {
 	struct apply apply;
 	int dir_fd, output_fd;
 	int retry_ms, room_check_ms;
-	int64_t ballast_bytes;
+	int64_t ballast_bytes, next_look_ms;
 	bool has_ballast, degraded, stuck, not_now, warned;
 	struct queue pending; /* taken, not committed */
 	int wal_pages;
@@ -83,6 +84,15 @@ ring(int fd)
 	do
 		n = write(fd, &one, sizeof one);
 	while (n < 0 && errno == EINTR); /* EAGAIN: it is awake */
+}
+
+static int64_t
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* ---- what went wrong ---- */
@@ -236,7 +246,6 @@ transact(struct jwriter *w, size_t n)
 		return v;
 	}
 	failpoint(FAILPOINT_COMMIT_AFTER);
-	unlink_output(w);
 	return WRITTEN;
 }
 
@@ -254,6 +263,7 @@ transact_in_need(struct jwriter *w, size_t n)
 	ballast_give_up(w->dir_fd);
 	w->has_ballast = false;
 	w->degraded = true;
+	w->next_look_ms = now_ms() + w->room_check_ms;
 	post(w, NULL);
 	checkpoint(w, SQLITE_CHECKPOINT_PASSIVE);
 	return transact(w, n);
@@ -303,6 +313,7 @@ write_pending(struct jwriter *w)
 		if (w->degraded && w->has_ballast)
 			w->degraded = w->stuck;
 		post(w, &done);
+		unlink_output(w); /* (may take its time) */
 		return true;
 	case NO_ROOM:
 	case NOT_NOW:
@@ -366,8 +377,9 @@ is_idle(struct jwriter *w)
 static void
 look_for_room(struct jwriter *w)
 {
-	if (!w->degraded || w->pending.first != NULL)
+	if (!w->degraded || w->pending.first != NULL || now_ms() < w->next_look_ms)
 		return;
+	w->next_look_ms = now_ms() + w->room_check_ms;
 	if (ballast_reserve(w->dir_fd, w->ballast_bytes) != 0)
 		return;
 	w->has_ballast = true;
@@ -378,10 +390,9 @@ look_for_room(struct jwriter *w)
 static void
 turn(struct jwriter *w)
 {
-	if (w->pending.first == NULL)
-		look_for_room(w);
 	while (w->pending.first != NULL && write_pending(w))
 		;
+	look_for_room(w);
 	if (w->failed[0] == '\0')
 		checkpoint_when_long(w, is_idle(w));
 	if (w->failed[0] != '\0')

@@ -260,30 +260,6 @@ memory_find(struct store *s, uint64_t id)
 	return idtab_get(&memory_of(s)->by_id, id);
 }
 
-static struct row *
-memory_next(struct store *s, uint64_t from_id)
-{
-	uint64_t id;
-
-	return idtab_next(&memory_of(s)->by_id, from_id, &id);
-}
-
-static struct row *
-memory_prev(struct store *s, uint64_t from_id)
-{
-	uint64_t id;
-
-	return idtab_prev(&memory_of(s)->by_id, from_id, &id);
-}
-
-static struct row *
-memory_next_done(struct store *s, uint64_t from_seq)
-{
-	uint64_t seq;
-
-	return idtab_next(&memory_of(s)->by_seq, from_seq, &seq);
-}
-
 static uint64_t
 memory_oldest_seq(struct store *s, uint32_t uid, bool all)
 {
@@ -300,10 +276,11 @@ memory_oldest_seq(struct store *s, uint32_t uid, bool all)
 static uint64_t
 oldest_job(struct memory *m, const struct store_filter *f)
 {
-	struct row *row = memory_next(&m->store, 1);
+	uint64_t id;
+	const struct row *row = idtab_next(&m->by_id, 1, &id);
 
 	for (int i = 0; i < OLDEST_SCAN_MAX && row != NULL && f->by_uid && row->uid != f->uid; i++)
-		row = memory_next(&m->store, row->id + 1);
+		row = idtab_next(&m->by_id, id + 1, &id);
 	return row != NULL ? row->id : m->store.next_id;
 }
 
@@ -431,9 +408,6 @@ static const struct store_ops memory_ops = {
 	.read_drop = memory_read_drop,
 	.stats = memory_stats,
 	.find = memory_find,
-	.next = memory_next,
-	.prev = memory_prev,
-	.next_done = memory_next_done,
 	.oldest_seq = memory_oldest_seq,
 	.unpinned = memory_unpinned,
 	.prune = memory_prune,

@@ -50,7 +50,7 @@ struct store_hooks {
 enum store_read_kind {
 	STORE_READ_JOBS,   /* rows by id */
 	STORE_READ_KEYS,   /* rows by (uid, key) */
-	STORE_READ_PAGE,   /* rows in id order that pass the filter; sees every change made before */
+	STORE_READ_PAGE,   /* rows in id order that pass the filter; sees all changes made before */
 	STORE_READ_DONE,   /* committed done rows in seq order that pass the filter */
 	STORE_READ_OUTPUT, /* kept output of a done row */
 };
@@ -150,6 +150,8 @@ struct store_output {
 typedef void (*store_commit_cb)(void *arg, uint64_t batch, int error);
 
 struct store_ops {
+	/* Commits what was handed to commit, tells nobody, and frees; what is in the open batch is
+	 * lost. Nobody may count a row any more. */
 	void (*free)(struct store *s);
 	/* Takes a new row into the table and the open batch; 0 or -ENOMEM (nothing happened). On
 	 * success the store holds a reference of its own. */
@@ -187,10 +189,6 @@ struct store_ops {
 	struct row *(*find)(struct store *s, uint64_t id);
 	/* Its last reference goes: out of the tables, before it is freed. NULL: it is in none. */
 	void (*row_gone)(struct store *s, struct row *row);
-	struct row *(*next)(struct store *s, uint64_t from_id); /* smallest id >= from */
-	struct row *(*prev)(struct store *s, uint64_t from_id); /* largest id <= from */
-	/* The done row with the smallest seq >= from. */
-	struct row *(*next_done)(struct store *s, uint64_t from_seq);
 	/* The smallest seq s such that every completion of this uid (`all`: of any) from s on is
 	 * still held; what is older was pruned. (Forgotten rows are holes, not the end of
 	 * history.) */
@@ -198,7 +196,8 @@ struct store_ops {
 	/* The last pin of a row went: if it is overdue it leaves history now. */
 	void (*unpinned)(struct store *s, struct row *row);
 	/* Prunes a slice of history towards the bounds; true: there is more to do. A durable
-	 * store returns false: it goes on by itself, slice by slice, and watches ages too. */
+	 * store returns false: it goes on by itself, slice by slice, and watches ages too, once it
+	 * was called after the start. */
 	bool (*prune)(struct store *s, int64_t now_us);
 };
 

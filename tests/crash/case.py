@@ -7,7 +7,7 @@ import shutil
 import traceback
 from pathlib import Path
 
-import daemon
+from daemon import Daemon
 
 
 class Skip(Exception):
@@ -25,9 +25,10 @@ class Failed(Exception):
 class Context:
     """One case: a directory that is removed afterwards, a seed, figures for the table."""
 
-    def __init__(self, tmp, seed):
+    def __init__(self, tmp, seed, program):
         self.tmp = Path(tmp)
         self.seed = seed
+        self.program = program      # the compiled job.c
         self.rng = random.Random(seed)
         self.figures = {}
         self.daemons = []
@@ -41,11 +42,8 @@ class Context:
         path.mkdir()
         return path
 
-    def program(self):
-        return daemon.helper(self.tmp)
-
     def daemon(self, tmp, **options):
-        made = daemon.Daemon(tmp, **options)
+        made = Daemon(tmp, **options)
         self.daemons.append(made)
         return made
 

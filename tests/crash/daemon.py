@@ -16,7 +16,7 @@ from slottest.daemon import BUILD, clean_environ, find_binary, sanitizer_report 
 from slottest.timing import SANITIZE, scaled  # noqa: E402
 from wire import Conn, Gone  # noqa: E402
 
-__all__ = ["BUILD", "HERE", "SANITIZE", "Conn", "Daemon", "Gone", "NotReady", "helper", "proc",
+__all__ = ["BUILD", "HERE", "SANITIZE", "Conn", "Daemon", "Gone", "NotReady", "build_helper", "proc",
            "reap", "scaled", "until", "watch_children"]
 
 
@@ -58,14 +58,12 @@ def fd_count(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def helper(tmp):
-    """The compiled job.c."""
-    path = Path(tmp) / "crash-job"
-    if not path.exists():
-        command = [*os.environ.get("CC", "cc").split(), "-O1", "-static", "-o", str(path),
-                   str(HERE / "job.c")]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    return str(path)
+def build_helper(directory):
+    """Compiles job.c; the program's path."""
+    path = str(Path(directory) / "crash-job")
+    subprocess.run([*os.environ.get("CC", "cc").split(), "-O1", "-static", "-o", path,
+                    str(HERE / "job.c")], check=True, stdin=subprocess.DEVNULL)
+    return path
 
 
 class Daemon:
@@ -168,11 +166,11 @@ class Daemon:
     def kill_launcher(self):
         """Whether there was one; an engine that runs is given time to start another."""
         try:
-            pid = until(lambda: self.launcher() or not self.alive(), 10, "a launcher")
+            pid = self.launcher() or \
+                until(lambda: not self.alive() or self.launcher(), 10, "a launcher")
         except TimeoutError:
             return False
-        pid = self.launcher()
-        if pid is None:
+        if pid is True:
             return False
         os.kill(pid, signal.SIGKILL)
         until(lambda: reap([self.pid]) or not proc.is_running(pid), 10, "end of the launcher")

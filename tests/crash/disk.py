@@ -116,7 +116,7 @@ def cut_round(ctx, seed, cuts, durability):
                             durability=durability)
         daemon.start()
         before = baseline(daemon)
-        load = ctx.load(Load(tmp, daemon, ctx.program(), seed, clients=3, limit=100)).start()
+        load = ctx.load(Load(tmp, daemon, ctx.program, seed, clients=3, limit=100)).start()
         for _ in range(cuts):
             time.sleep(0.02 + ctx.rng.random() * 0.15)
             power_cut(machine, daemon, load.board)
@@ -158,7 +158,7 @@ def mutant_loses(ctx, cuts):
         load = None
         try:
             daemon.start()
-            load = ctx.load(Load(tmp, daemon, ctx.program(), f"{ctx.seed}.{number}", limit=400))
+            load = ctx.load(Load(tmp, daemon, ctx.program, f"{ctx.seed}.{number}", limit=400))
             load.start()
             load.warm()
             time.sleep(0.05 + ctx.rng.random() * 0.15)
@@ -217,7 +217,7 @@ def full_disk(ctx, cycles):
     daemon = ctx.daemon(tmp, state=disk / "state", settings=SETTINGS)
     daemon.start()
     before = baseline(daemon)
-    load = ctx.load(Load(tmp, daemon, ctx.program(), ctx.seed, clients=1, limit=12, batch=4,
+    load = ctx.load(Load(tmp, daemon, ctx.program, ctx.seed, clients=1, limit=12, batch=4,
                          kinds={"quick", "fail", "long", "retry", "serial", "delay"})).start()
     board, pid = load.board, daemon.pid
     try:

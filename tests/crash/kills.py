@@ -65,24 +65,25 @@ def open_files(pid):
     return ", ".join(f"{name} × {n}" for name, n in sorted(found.items()))
 
 
-def farewell(daemon):
+def farewell(daemon, launcher_too=True):
     """TERM to an idle daemon: exit 0, and its launcher, having nothing to do, leaves too."""
     bad = []
     launcher = daemon.launcher()
     status = daemon.term()
     if status != 0:
         bad.append(f"slotd exited {status} on TERM")
-    try:
-        until(lambda: reap() or launcher is None or not proc.is_running(launcher), 10, "")
-    except TimeoutError:
-        bad.append("the launcher stays although it has neither engine nor jobs")
+    if launcher_too:
+        try:
+            until(lambda: reap() or launcher is None or not proc.is_running(launcher), 10, "")
+        except TimeoutError:
+            bad.append("the launcher stays although it has neither engine nor jobs")
     report = daemon.sanitizer_report()
     if report:
         bad.append(report)
     return bad
 
 
-def judge(ctx, load, before):
+def judge(ctx, load, before, launcher_too=True):
     """Lets the load come to its end, asks the oracle, and ends the daemon."""
     daemon = load.daemon
     try:
@@ -93,7 +94,7 @@ def judge(ctx, load, before):
     bad = load.verdict()
     load.stop()
     bad += rest(daemon, before)
-    bad += farewell(daemon)
+    bad += farewell(daemon, launcher_too)
     ctx.add("jobs", len(load.board.acked))
     lost = sum(job["outcome"] == "lost" for job in load.board.final)
     if lost:
@@ -144,7 +145,7 @@ def kill_round(ctx, seed, kills, what):
     daemon = ctx.daemon(tmp, settings=SETTINGS)
     daemon.start()
     before = baseline(daemon)
-    load = ctx.load(Load(tmp, daemon, ctx.program(), seed)).start()
+    load = ctx.load(Load(tmp, daemon, ctx.program, seed)).start()
     load.warm()
     for _ in range(kills):
         # Mostly in the midst of the load, now and then as soon as it has begun.
@@ -228,7 +229,7 @@ def failpoint(ctx, name, passages):
     daemon = ctx.daemon(tmp, settings=settings)
     daemon.start()
     before = baseline(daemon)
-    load = ctx.load(Load(tmp, daemon, ctx.program(), f"{ctx.seed}.{name}", clients=2, limit=60,
+    load = ctx.load(Load(tmp, daemon, ctx.program, f"{ctx.seed}.{name}", clients=2, limit=60,
                          longest_ms=300, kinds=kinds, pruning=pruning)).start()
     load.warm()
     how = {}
@@ -239,5 +240,5 @@ def failpoint(ctx, name, passages):
         if fired:
             daemon.start()
             how[fired] = how.get(fired, 0) + 1
-    judge(ctx, load, before)
+    judge(ctx, load, before, launcher_too=False)
     return how

@@ -234,7 +234,8 @@ class Check:
         begun = self.begun[job["job"]]
         if begun and max(begun) > max(job["attempt"], 1):
             self.say(f"{what} began attempt {max(begun)}, but says {job['attempt']}")
-        if outcome in ("exited", "signaled", "timed_out") and \
+        # (A timeout may end an attempt before its first line, on a machine that is busy.)
+        if outcome in ("exited", "signaled") and \
                 job["attempt"] not in begun and \
                 (job["job"], job["attempt"]) not in self.starts.maybe:
             self.say(f"{what} {outcome} in attempt {job['attempt']}, which never started")
@@ -287,7 +288,9 @@ class Check:
         if plan["outcome"] == "timed_out":
             got, wanted = got[:1], wanted[:1]
         if got != wanted:
-            self.say(f"{what} ended as {got}, planned was {wanted}")
+            sent = " (a cancel was sent)" if any(
+                r["job"] == job["job"] for r in self.records["cancel_sent"]) else ""
+            self.say(f"{what} ended as {got}, planned was {wanted}{sent}")
             return
         least = plan.get("attempt", 1)
         if job["attempt"] < least or (not plan.get("retry_lost") and job["attempt"] != least):

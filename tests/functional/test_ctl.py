@@ -537,12 +537,16 @@ class Run(Case):
         self.assertEqual(process.returncode, 130)
 
     async def test_the_daemons_end_is_told(self):
-        process = await self.ctl.start("run", "--", "sleep", "300")
+        # No pipes: the job of a durable daemon goes on, and would hold them open.
+        said = self.tmp / "stderr"
+        with open(said, "wb") as err:
+            process = await self.ctl.start("run", "--", "sleep", "300", stderr=err,
+                                           stdin=asyncio.subprocess.DEVNULL,
+                                           stdout=asyncio.subprocess.DEVNULL)
         await self.job_runs()
         await self.d.kill()
-        _, err = await asyncio.wait_for(process.communicate(), scaled(20))
-        self.assertEqual(process.returncode, 125)
-        self.assertTrue(err)
+        self.assertEqual(await asyncio.wait_for(process.wait(), scaled(25)), 125)
+        self.assertTrue(said.read_text())
 
     async def test_a_background_child_that_holds_stdout_does_not_hold_run(self):
         began = time.monotonic()
@@ -611,6 +615,44 @@ class AutoStart(Case):
         async def one():
             return len(self.daemons_alive()) == 1
         await eventually(one, 15, "one daemon left")
+
+    async def test_its_state_is_for_its_user_alone(self):
+        (self.tmp / "state").rmdir()
+        done = await self.ctl.run("submit", "--", "true", preexec_fn=lambda: os.umask(0o022))
+        self.assertEqual((done.status, done.text), (0, "1\n"))
+        state = self.tmp / "state/slotd"
+        self.assertEqual(os.stat(state).st_mode & 0o777, 0o700)
+        for path in state.iterdir():
+            self.assertEqual(os.stat(path).st_mode & 0o077, 0, path)
+
+    async def test_a_state_directory_that_others_may_enter_is_an_error_that_says_so(self):
+        (self.tmp / "state/slotd").mkdir(mode=0o755)
+        done = await self.ctl.run("submit", "--", "true")
+        self.assertEqual((done.status, done.text), (125, ""))
+        self.assertIn("accepted is 0700", done.err)
+        self.assertEqual(self.daemons_alive(), [])
+
+    async def test_a_state_directory_that_another_daemon_holds(self):
+        """One of another socket: who holds what is told, at once."""
+        other = await self.start(state=self.tmp / "state/slotd", durability="full")
+        began = time.monotonic()
+        done = await self.ctl.run("submit", "--", "true")
+        self.assertEqual((done.status, done.text), (125, ""))
+        self.assertIn(str(self.tmp / "state/slotd"), done.err)
+        self.assertIn(f"held by another slotd, process {other.pid}", done.err)
+        self.assertLess(time.monotonic() - began, scaled(5))
+        await other.stop()
+        self.assertEqual((await self.ctl.ok("submit", "--", "true")).text, "1\n")
+
+    async def test_two_at_once_after_a_kill_start_one(self):
+        await self.ctl.ok("submit", "--", "true")
+        (pid,) = self.daemons_alive()
+        os.kill(pid, signal.SIGKILL)
+        await wait_gone(pid)
+        dones = await asyncio.gather(*[self.ctl.run("submit", "--", "true") for _ in range(2)])
+        self.assertEqual(sorted((d.status, d.text, d.err) for d in dones),
+                         [(0, "2\n", ""), (0, "3\n", "")])
+        await eventually(lambda: len(self.daemons_alive()) == 1, 15, "one daemon left")
 
     async def test_no_start(self):
         for args, env in ((("--no-start", "list"), {}), (("list", "--no-start"), {}),

@@ -163,7 +163,7 @@ class ClosedDescriptors(Case):
 
     async def test_a_daemon_without_standard_descriptors(self):
         daemon = self.make_daemon()
-        (daemon.dir / "state").mkdir(parents=True)
+        (daemon.dir / "state").mkdir(mode=0o700, parents=True)
         daemon.popen = subprocess.Popen(
             ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *daemon.command()],
             env=daemon.environ(), cwd=str(daemon.dir))

@@ -7,7 +7,7 @@ import subprocess
 from slottest import Case, Terminal, eventually, find_binary, limit, scaled, wait_gone
 
 
-class Pty(Case):
+class InATerminal(Case):
     def terminal(self, *args, rows=24, cols=80):
         term = Terminal([find_binary("slotctl"), *args], self.ctl.env, str(self.tmp), rows, cols)
         self.addCleanup(term.close)
@@ -21,6 +21,8 @@ class Pty(Case):
     def run_in(self, *argv, **more):
         return self.terminal("run", "--", *argv, **more)
 
+
+class Pty(InATerminal):
     async def test_the_job_has_a_terminal_of_the_same_size(self):
         term = self.run_in("sh", "-c", "tty; stty size; echo err >&2", rows=31, cols=97)
         await term.expect(rb"/dev/pts/\d+\r\n31 97\r\nerr\r\n")
@@ -158,6 +160,27 @@ class Pty(Case):
         await term.expect(rb"line-1\b")
         term.type(b"q")
         self.assertEqual(await term.wait(), 0)
+
+
+class Restart(InATerminal):
+    """The terminal is slotctl's: a daemon that is killed and comes back takes nothing from it."""
+
+    durability = "full"
+
+    async def test_typing_size_and_ctrl_c_go_on(self):
+        term = self.run_in("sh", "-c", "trap 'stty size' WINCH; trap 'echo caught; exit 6' INT; "
+                           "echo ready; read x; echo \"<$x>\"; while :; do sleep 0.05; done")
+        await term.expect(rb"ready")
+        await self.d.restart()
+        term.type(b"typed\r")
+        await term.expect(rb"<typed>")
+        term.resize(40, 132)
+        await term.expect(rb"40 132")
+        await self.d.restart(signal.SIGTERM)
+        term.type(b"\x03")
+        await term.expect(rb"caught")
+        self.assertEqual(await term.wait(), 6)
+        self.assertEqual(term.modes(), term.before)
 
 
 class Tmux(Case):

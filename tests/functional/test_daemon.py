@@ -99,6 +99,7 @@ class Socket(Case):
         finally:
             popen.terminate()
             status = popen.wait(scaled(20))
+            (self.tmp / "state/slotd/launcher.sock").unlink()  # its launcher need not linger
         self.assertEqual(status, 0, (self.tmp / "log").read_text())
         self.assertTrue(path.exists())
 

@@ -381,7 +381,10 @@ class Session:
 
 
 class Examples(Case):
+    """Over a journal, for that is what a reader gets who sets nothing."""
+
     autostart = False
+    durability = "full"
 
     async def run_blocks(self, blocks):
         problems = []

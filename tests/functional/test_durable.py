@@ -16,10 +16,7 @@ class Durable(Case):
     """`self.d` keeps a journal."""
 
     max_running = 2
-
-    def make_daemon(self, **options):
-        options.setdefault("durability", "full")
-        return super().make_daemon(**options)
+    durability = "full"
 
     async def again(self, number=signal.SIGKILL):
         """Ends the engine and connects to the next one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,7 +14,11 @@ from slottest.daemon import clean_environ
 STUBBORN = 'trap "" TERM; echo $$ >"$1"; while :; do sleep 0.1; done'
 
 
-class Crash(Case):
+class MemoryCrash(Case):
+    """In memory nothing outlives the engine."""
+
+    durability = "memory"
+
     async def test_kill_9_of_the_engine_ends_jobs_and_launcher(self):
         marks = [self.mark(f"pid{i}") for i in range(3)]
         await self.c.submit(sh('echo $$ >"$1"; exec sleep 300', marks[0].path))
@@ -38,6 +43,50 @@ class Crash(Case):
         self.assertNotEqual((await client.call("hello"))["instance"], before)
         await wait_gone(launcher, 15)
 
+
+class DurableCrash(Case):
+    """Over a journal the launcher and what it started do."""
+
+    durability = "full"
+
+    async def test_kill_9_of_the_engine_ends_neither_jobs_nor_launcher(self):
+        marks = [self.mark(f"pid{i}") for i in range(2)]
+        jobs = [await self.c.submit(sh('echo $$ >"$1"; exec sleep 300', marks[0].path)),
+                await self.c.submit(sh(STUBBORN, marks[1].path), kill_grace_ms=100)]
+        pids = [await mark.pid() for mark in marks]
+        launcher = await self.d.launcher_pid()
+        await self.d.restart()
+        client = await self.d.connect()
+        self.assertEqual(await self.d.launcher_pid(), launcher)
+        for job, pid in zip(jobs, pids):
+            await self.phase(job, client=client)
+            self.assertTrue(is_running(pid))
+        await client.call("job.cancel", jobs=jobs, wait=True)
+        for pid in pids:
+            await wait_gone(pid)
+
+    async def test_a_new_daemon_starts_on_the_same_socket(self):
+        job = await self.c.submit("sleep", "300")
+        before = (await self.c.call("hello"))["instance"]
+        await self.d.kill()
+        self.assertTrue(self.d.socket.exists())
+        again = await self.start(socket_path=self.d.socket, state=self.d.state)
+        client = await again.connect()
+        self.assertTrue((await client.run("true"))["ok"])
+        self.assertEqual((await client.call("hello"))["instance"], before)
+        await self.phase(job, client=client)
+
+    async def test_a_new_daemon_over_another_state_knows_nothing_of_it(self):
+        await self.c.submit("sleep", "300")
+        before = (await self.c.call("hello"))["instance"]
+        await self.d.kill()
+        again = await self.start(socket_path=self.d.socket)
+        client = await again.connect()
+        self.assertEqual((await client.call("job.list"))["jobs"], [])
+        self.assertNotEqual((await client.call("hello"))["instance"], before)
+
+
+class Crash(Case):
     async def test_clients_see_the_end(self):
         waiting = self.c.start("futures.wait", {"jobs": [await self.c.submit("sleep", "300")]})
         await self.d.kill()
@@ -101,6 +150,44 @@ class Terminate(Case):
             await wait_gone(launcher)
             self.assertFalse(daemon.socket.exists(), "socket removed")
 
+    async def test_waiting_requests_are_answered_at_term(self):
+        job = await self.c.submit("sleep", "300")
+        waiting = self.c.start("futures.wait", {"jobs": [job]})
+        await self.c.call("stats.get")
+        await self.d.stop()
+        try:
+            reply = await asyncio.wait_for(waiting, 20)
+            self.assertEqual(reply["done"][0]["outcome"], "cancelled")
+            self.assertFalse(self.d.durable)
+        except RpcError as exc:
+            self.assertKind(exc, "ShuttingDown", -32000)
+
+    async def test_pending_jobs_do_not_start_at_term(self):
+        await self.c.call("limits.set", max_running=1)
+        mark = self.mark("ran")
+        await self.c.submit("sleep", "300")
+        await self.c.submit(sh('echo x >"$1"', mark.path))
+        await self.d.stop()
+        self.assertFalse(mark.exists())
+
+    async def test_a_deleted_socket_makes_the_daemon_leave(self):
+        launcher = await self.d.launcher_pid()
+        self.d.expect_dead = True
+        os.unlink(self.d.socket)
+        self.assertEqual(await self.d.wait(), 0)
+        await wait_gone(launcher)
+
+    async def test_a_socket_that_another_file_replaced_makes_it_leave_too(self):
+        self.d.expect_dead = True
+        os.rename(self.d.socket, str(self.d.socket) + ".old")
+        self.assertEqual(await self.d.wait(), 0)
+
+
+class MemoryTerminate(Case):
+    """In memory TERM ends every job."""
+
+    durability = "memory"
+
     async def test_term_cancels_all_with_grace_and_exits_0(self):
         mark, said = self.mark("pid"), self.mark("said")
         await self.c.submit(sh('trap "echo bye >$2; exit 0" TERM; echo $$ >"$1"; '
@@ -143,36 +230,79 @@ class Terminate(Case):
             return True
         return False
 
-    async def test_waiting_requests_are_answered_at_term(self):
-        job = await self.c.submit("sleep", "300")
-        waiting = self.c.start("futures.wait", {"jobs": [job]})
-        await self.c.call("stats.get")
-        await self.d.stop()
-        try:
-            reply = await asyncio.wait_for(waiting, 20)
-            self.assertEqual(reply["done"][0]["outcome"], "cancelled")
-        except RpcError as exc:
-            self.assertKind(exc, "ShuttingDown", -32000)
 
-    async def test_pending_jobs_do_not_start_at_term(self):
-        await self.c.call("limits.set", max_running=1)
+class DurableTerminate(Case):
+    """Over a journal TERM ends the engine alone."""
+
+    durability = "full"
+
+    async def left_with(self, **spec):
+        """TERM with a job that writes bye at its TERM; (job, its pid, the mark, the launcher)."""
+        mark, said = self.mark("pid"), self.mark("said")
+        job = await self.c.submit(sh('trap "echo bye >>$2; exit 3" TERM; echo $$ >"$1"; '
+                                     'while :; do sleep 0.05; done', mark.path, said.path), **spec)
+        pid = await mark.pid()
+        launcher = await self.d.launcher_pid()
+        began = time.monotonic()
+        await self.d.stop()
+        self.assertLess(time.monotonic() - began, scaled(3))
+        return job, pid, said, launcher
+
+    async def come_back(self):
+        await self.d.start()
+        self.d.expect_dead = False
+        self.c = await self.d.connect()
+
+    async def test_jobs_are_told_nothing_and_run_on(self):
+        job, pid, said, launcher = await self.left_with()
+        self.assertFalse(self.d.socket.exists(), "socket removed")
+        self.assertTrue(is_running(pid))
+        await self.come_back()
+        self.assertEqual(await self.d.launcher_pid(), launcher)
+        await self.phase(job)
+        self.assertFalse(said.exists())
+        await self.c.cancel_jobs(job)
+        self.assertEqual((await self.c.finish(job))["outcome"], "cancelled")
+        self.assertEqual(said.text(), "bye\n")
+
+    async def test_the_command_that_it_names_ends_them_with_their_grace(self):
+        job, pid, said, launcher = await self.left_with()
+        told = re.search(r"jobs run on running=1 launcher=(\d+); they end with: kill (\d+)",
+                         self.d.log())
+        self.assertEqual([int(n) for n in told.groups()], [launcher] * 2)
+        os.kill(launcher, signal.SIGTERM)
+        await wait_gone(pid)
+        self.assertEqual(said.text(), "bye\n")
+        await self.come_back()
+        done = await self.c.finish(job)
+        self.assertEqual((done["outcome"], done["exit_code"], done["ok"]), ("exited", 3, False))
+
+    async def test_a_second_engine_names_the_same_launcher(self):
+        """It was there before: its pid comes with its greeting."""
+        job = await self.c.submit("sleep", "300")
+        await self.phase(job)
+        launcher = await self.d.launcher_pid()
+        await self.d.restart()
+        client = await self.d.connect()
+        await self.phase(job, client=client)
+        await self.d.stop()
+        self.assertIn(f"they end with: kill {launcher}\n", self.d.log())
+
+    async def test_without_jobs_it_says_nothing_of_them(self):
+        await self.c.run("true")
+        await self.d.stop()
+        self.assertNotIn("jobs run on", self.d.log())
+
+    async def test_pending_jobs_start_with_the_next_engine(self):
+        await self.c.call("limits.set", max_running=0)
         mark = self.mark("ran")
-        await self.c.submit("sleep", "300")
-        await self.c.submit(sh('echo x >"$1"', mark.path))
+        job = await self.c.submit(sh('echo x >>"$1"', mark.path))
         await self.d.stop()
         self.assertFalse(mark.exists())
-
-    async def test_a_deleted_socket_makes_the_daemon_leave(self):
-        launcher = await self.d.launcher_pid()
-        self.d.expect_dead = True
-        os.unlink(self.d.socket)
-        self.assertEqual(await self.d.wait(), 0)
-        await wait_gone(launcher)
-
-    async def test_a_socket_that_another_file_replaced_makes_it_leave_too(self):
-        self.d.expect_dead = True
-        os.rename(self.d.socket, str(self.d.socket) + ".old")
-        self.assertEqual(await self.d.wait(), 0)
+        await self.come_back()
+        await self.c.call("limits.set", reset=True)
+        self.assertTrue((await self.c.finish(job))["ok"])
+        self.assertEqual(mark.lines(), ["x"])
 
 
 class Start(Case):

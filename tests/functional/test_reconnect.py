@@ -141,6 +141,18 @@ class Keyed(Case):
         self.assertEqual((third.status, third.text, third.err), (9, "out\nmore\n", "err\n"))
         self.assertEqual((await self.c.call("stats.get"))["submitted"], 1)
 
+    async def test_on_a_terminal_the_key_means_the_same_job(self):
+        args = ("run", "--key", "k", "--", "sh", "-c", "cat; echo out; exit 5")
+        self.assertEqual((await self.ctl.run(*args)).status, 5)
+        term = Terminal([find_binary("slotctl"), *args], self.ctl.env, self.ctl.cwd)
+        self.addCleanup(term.close)
+        await term.expect(rb"out\r\n")
+        self.assertEqual(await term.wait(), 5)
+        other = Terminal([find_binary("slotctl"), "run", "--key", "l", *args[3:]], self.ctl.env,
+                         str(self.tmp))
+        self.addCleanup(other.close)
+        self.assertEqual(await other.wait(), 5)
+
     async def test_a_large_output_comes_whole(self):
         done = await self.ctl.run("run", "--key", "k", "--", "sh", "-c", "seq 1 20000; cat",
                                   input=b"in\n")

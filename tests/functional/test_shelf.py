@@ -10,10 +10,7 @@ BATCH = 300
 
 class Shelf(Case):
     max_running = 1
-
-    def make_daemon(self, **options):
-        options.setdefault("durability", "full")
-        return super().make_daemon(**options)
+    durability = "full"
 
     async def fill(self, spec, **members):
         """A paused queue with many jobs, every seventh of a higher priority; their order."""

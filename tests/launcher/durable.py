@@ -1,8 +1,10 @@
 """A launcher that listens: jobs outlive the engine, and the next one is told of them."""
 import errno
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import time
 from harness import *  # noqa: F403
 from load import command

@@ -3,7 +3,11 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
+import struct
+import subprocess
+import tempfile
 from harness import *  # noqa: F403
 from durable import kept_pipes, read_all
 
@@ -358,6 +362,55 @@ def a_state_that_is_none_is_refused():
             f.flush()
             code, _, err = command("--check-state-fd", str(f.fileno()), pass_fds=[f.fileno()])
             assert code == 1 and "can't take over" in err, err
+
+
+@with_copy
+def a_state_is_read_with_longer_and_shorter_records_and_damage_does_no_harm(k, binary):
+    e = k.connect()
+    for _ in range(3):
+        kept_pipes(e, "exec sleep 1000")
+    e.exit_of(e.sh("exit 1"), ack=False)
+    job = e.sh("(setsid sleep 1000 &); exec sleep 1000")
+    wait_for(lambda: len(e.children()) == 5, "an orphan, too")
+    assert e.signal(job, signal.SIGCONT, TREE) == 0  # it looks for them
+    replace(binary, script("cat <&3 >%s; exit 1\n" % e.path("state")))
+    assert e.reexec() == errno.ENOEXEC
+    with open(e.path("state"), "rb") as f:
+        saved = f.read()
+    version, _, head_len, job_len, kin_len, ring_len, jobs, adopted, marked, ring = \
+        struct.unpack_from("=10I", saved, 8)
+    assert (version, jobs, adopted, ring) == (1, 5, 1, 0), saved[:64]
+
+    def check(data):
+        with tempfile.TemporaryFile() as f:
+            f.write(data)
+            f.flush()
+            p = subprocess.run([the_binary(), "--check-state-fd", str(f.fileno())],
+                               pass_fds=[f.fileno()], capture_output=True, text=True)
+        check_said(p.stderr)
+        assert p.returncode in (0, 1) and (p.returncode == 0) == (not p.stderr), p
+        return p.returncode == 0
+
+    def again(more_head, more_job, more_kin):
+        out = bytearray(saved[:head_len] + b"\0" * more_head)
+        struct.pack_into("=3I", out, 16, head_len + more_head, job_len + more_job,
+                         kin_len + more_kin)
+        at = head_len
+        for count, size, more in ((jobs, job_len, more_job),
+                                  (adopted + marked, kin_len, more_kin)):
+            for _ in range(count):
+                out += saved[at:at + size] + b"\0" * more
+                at += size
+        return bytes(out)
+    assert check(saved) and check(again(0, 0, 0)) and check(again(64, 16, 8))
+    assert not check(again(64, 16, 8)[:-8]) and not check(again(4, 0, 0))
+    rng = random.Random(3)
+    for _ in range(150):
+        data = bytearray(saved)
+        for _ in range(rng.randrange(1, 4)):
+            at = rng.randrange(128) if rng.random() < 0.5 else rng.randrange(len(data))
+            data[at] = rng.choice((0, 255, data[at] ^ 1 << rng.randrange(8)))
+        check(bytes(data[:rng.randrange(len(data))]) if rng.random() < 0.1 else bytes(data))
 
 
 @keeper

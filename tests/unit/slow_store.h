@@ -1,9 +1,9 @@
 #ifndef TESTS_SLOW_STORE_H
 #define TESTS_SLOW_STORE_H
 /*
- * The memory store with the manners of a durable one: it finds only rows that somebody counts a
- * reference of, and answers reads some turns later, in random order, from a picture of any moment
- * in between. Put over a store that was made already; nothing of it outlives anything.
+ * The memory store with the manners of a durable one: it commits some turns later, finds only rows
+ * that somebody counts a reference of, and answers reads in random order, from a picture of any
+ * moment in between. Put over a store that was made already; nothing of it outlives anything.
  */
 #include "core/container.h"
 #include "core/loop.h"
@@ -23,6 +23,12 @@ struct slow_read {
 	bool taken; /* the picture is */
 };
 
+struct slow_commit {
+	store_commit_cb cb;
+	void *arg;
+	uint64_t number;
+};
+
 struct slow_output { /* as history keeps it */
 	uint64_t job;
 	int stream;
@@ -40,6 +46,10 @@ static struct slow_store {
 	struct slow_read reads[SLOW_READS];
 	size_t nreads;
 	size_t asked, dropped, most; /* reads in all; given up; under way at a time */
+	struct slow_commit commits[SLOW_READS];
+	size_t ncommits;
+	struct slot_call commit;
+	uint64_t batch;
 	bool held;                   /* none is answered */
 	int error;                   /* of the next answer */
 	uint64_t seed;
@@ -156,7 +166,35 @@ slow_drop(struct store *s, struct store_read *r)
 	abort(); /* it isn't under way */
 }
 
-/* Nothing is answered until slow_resume. */
+static inline void
+slow_committed(struct slot_call *call)
+{
+	struct slow_commit c = slow_store.commits[0];
+
+	(void)call;
+	if (slow_random(3) == 0) { /* not yet */
+		slot_loop_call_at_turn_end(slow_store.loop, &slow_store.commit);
+		return;
+	}
+	memmove(slow_store.commits, slow_store.commits + 1,
+	    --slow_store.ncommits * sizeof *slow_store.commits);
+	if (slow_store.ncommits > 0)
+		slot_loop_call_at_turn_end(slow_store.loop, &slow_store.commit);
+	c.cb(c.arg, c.number, 0);
+}
+
+static inline void
+slow_commit(struct store *s, store_commit_cb cb, void *arg)
+{
+	(void)s;
+	if (slow_store.ncommits == SLOW_READS)
+		abort();
+	slow_store.commits[slow_store.ncommits++] =
+	    (struct slow_commit){ cb, arg, ++slow_store.batch };
+	slot_loop_call_at_turn_end(slow_store.loop, &slow_store.commit);
+}
+
+/* Nothing is read until slow_resume. */
 static inline void
 slow_hold(void)
 {
@@ -203,6 +241,7 @@ slow_free(struct store *s)
 	if (slow_store.nreads > 0)
 		abort(); /* whose is it? */
 	slot_loop_call_cancel(slow_store.loop, &slow_store.turn);
+	slot_loop_call_cancel(slow_store.loop, &slow_store.commit);
 	for (size_t i = 0; i < slow_store.noutputs; i++)
 		free(slow_store.outputs[i].bytes);
 	slow_store.store = NULL;
@@ -218,6 +257,8 @@ slow_store_install(struct store *s, struct slot_loop *l)
 	slow_store = (struct slow_store){ .store = s, .inner = s->ops, .ops = *s->ops, .loop = l,
 		.seed = 88172645463325252u + (seed != NULL ? strtoull(seed, NULL, 0) : 0) };
 	slow_store.turn.run = slow_answer;
+	slow_store.commit.run = slow_committed;
+	slow_store.ops.commit = slow_commit;
 	slow_store.ops.free = slow_free;
 	slow_store.ops.find = slow_find;
 	slow_store.ops.read = slow_start;

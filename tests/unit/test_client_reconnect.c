@@ -113,8 +113,8 @@ come_back(int id, const char *instance)
 	hear(expected);
 	hear_nothing();
 	snprintf(answer, sizeof(answer), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"result\":{"
-	    "\"protocol\":1,\"instance\":\"%s\",\"session\":\"s\",\"features\":[\"durable\"],\"seq\":60}}\n", id,
-	    instance);
+	    "\"protocol\":1,\"instance\":\"%s\",\"session\":\"s\","
+	    "\"features\":[\"durable\"],\"seq\":60}}\n", id, instance);
 	say(answer);
 }
 

@@ -160,9 +160,21 @@ make_journal(void)
 
 START_TEST(what_is_no_database_is_set_aside)
 {
-	put_file("journal", "this is not a database at all, but some text that is long enough", 64,
-	    -1);
+	static const char text[] = "this is not a database at all, but some text";
+	const char *name;
+	char line[200];
+	FILE *f;
+
+	put_file("journal", text, sizeof text - 1, -1);
 	set_aside("damaged", 0);
+	name = strstr(fx_log, fx_dir);
+	ck_assert_ptr_nonnull(name);
+	snprintf(line, sizeof line, "%.*s", (int)strcspn(name, " "), name);
+	f = fopen(line, "r");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_ptr_nonnull(fgets(line, sizeof line, f));
+	ck_assert_str_eq(line, text); /* as it was */
+	fclose(f);
 }
 END_TEST
 
@@ -243,6 +255,52 @@ START_TEST(an_empty_file_becomes_a_journal)
 	fx_open();
 	ck_assert_int_eq(entries("journal.damaged"), 0);
 	fx_make_done(1, 0);
+}
+END_TEST
+
+/* The files as a crash at this moment would leave them. */
+static void
+copy_to(const char *dir, const char *name)
+{
+	char from[128], to[160];
+	static char block[65536];
+	size_t n;
+	FILE *in, *out;
+
+	snprintf(from, sizeof from, "%s/%s", fx_dir, name);
+	snprintf(to, sizeof to, "%s/%s", dir, name);
+	in = fopen(from, "r");
+	out = fopen(to, "w");
+	ck_assert(in != NULL && out != NULL);
+	while ((n = fread(block, 1, sizeof block, in)) > 0)
+		fwrite(block, 1, n, out);
+	fclose(in);
+	fclose(out);
+}
+
+START_TEST(what_was_told_of_is_in_the_files)
+{
+	char dir[96];
+	struct store *first;
+
+	fx_open();
+	first = fx_store;
+	for (int i = 1; i <= 10; i++) {
+		fx_make_done(7, 0);
+		fx_unref(fx_submit(&plain)); /* not committed */
+		snprintf(dir, sizeof dir, "%s/%d", fx_dir, i);
+		ck_assert_int_eq(mkdir(dir, 0700), 0);
+		copy_to(dir, "journal-wal");
+		copy_to(dir, "journal");
+		fx_options.state_dir = dir;
+		fx_open();
+		ck_assert_uint_eq(fx_store->ndone, 7 * (unsigned)i);
+		ck_assert_uint_eq(fx_store->instance, first->instance);
+		fx_close();
+		fx_store = first;
+		fx_options.state_dir = fx_dir;
+		fx_commit();
+	}
 }
 END_TEST
 
@@ -612,6 +670,7 @@ main(void)
 	tcase_add_test(aside, the_database_of_something_else_is_set_aside);
 	tcase_add_test(aside, a_journal_from_the_future_is_set_aside);
 	tcase_add_test(aside, an_empty_file_becomes_a_journal);
+	tcase_add_test(aside, what_was_told_of_is_in_the_files);
 	suite_add_tcase(suite, aside);
 	tcase_add_checked_fixture(versions, fx_setup, fx_teardown);
 	tcase_add_test(versions, an_older_journal_is_upgraded_and_a_copy_kept);

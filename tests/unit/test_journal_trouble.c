@@ -385,7 +385,8 @@ START_TEST(a_read_without_memory_says_so)
 		allocations_left = n;
 		fx_read(&r);
 		allocations_left = -1;
-		ck_assert_msg(r.error == 0 || r.error == -ENOMEM, "n=%ld: %d %s", n, r.error, fx_failed);
+		ck_assert_msg(r.error == 0 || r.error == -ENOMEM, "n=%ld: %d %s", n, r.error,
+		    fx_failed);
 		store_read_fini(fx_store, &r);
 		ck_assert_str_eq(fx_failed, "");
 	}

@@ -317,12 +317,45 @@ find(uint64_t id)
 	return store->ops->find(store, id);
 }
 
+/* The one row of a page, borrowed. NULL: none. */
+static struct row *
+first_of(struct store_read r)
+{
+	struct row *row;
+
+	r.filter.phase = r.filter.ok = -1;
+	r.limit = 1;
+	ck_assert(store->ops->read(store, &r));
+	row = r.nrows == 1 ? r.rows[0] : NULL;
+	store_read_fini(store, &r);
+	return row;
+}
+
+static struct row *
+next_row(uint64_t from)
+{
+	return first_of((struct store_read){ .kind = STORE_READ_PAGE, .from = from });
+}
+
+static struct row *
+prev_row(uint64_t from)
+{
+	return first_of((struct store_read){ .kind = STORE_READ_PAGE, .from = from,
+	    .backward = true });
+}
+
+static struct row *
+next_done(uint64_t from)
+{
+	return first_of((struct store_read){ .kind = STORE_READ_DONE, .from = from });
+}
+
 START_TEST(rows_are_found_and_walked)
 {
 	struct row *rows[600];
 
 	ck_assert_ptr_null(find(1));
-	ck_assert_ptr_null(store->ops->next(store, 0));
+	ck_assert_ptr_null(next_row(0));
 	for (int i = 0; i < 600; i++)
 		rows[i] = add();
 	ck_assert_uint_eq(rows[599]->id, 600);
@@ -330,10 +363,10 @@ START_TEST(rows_are_found_and_walked)
 	ck_assert_ptr_eq(find(600), rows[599]);
 	ck_assert_ptr_null(find(601));
 	ck_assert_ptr_null(find(0));
-	ck_assert_ptr_eq(store->ops->next(store, 300), rows[299]);
-	ck_assert_ptr_null(store->ops->next(store, 601));
-	ck_assert_ptr_eq(store->ops->prev(store, 9999), rows[599]);
-	ck_assert_ptr_null(store->ops->prev(store, 0));
+	ck_assert_ptr_eq(next_row(300), rows[299]);
+	ck_assert_ptr_null(next_row(601));
+	ck_assert_ptr_eq(prev_row(9999), rows[599]);
+	ck_assert_ptr_null(prev_row(0));
 	ck_assert_uint_eq(store->envs.count, 1);
 	ck_assert_uint_eq(store->ndone, 0);
 }
@@ -367,16 +400,16 @@ START_TEST(done_rows_stand_in_finish_order)
 {
 	struct row *a = add(), *b = add(), *d = add();
 
-	ck_assert_ptr_null(store->ops->next_done(store, 0));
+	ck_assert_ptr_null(next_done(0));
 	finish(d, 10, 0);
 	finish(a, 20, 0);
 	ck_assert_uint_eq(store->ndone, 2);
-	ck_assert_ptr_eq(store->ops->next_done(store, 0), d);
-	ck_assert_ptr_eq(store->ops->next_done(store, 1), d);
-	ck_assert_ptr_eq(store->ops->next_done(store, 2), a);
-	ck_assert_ptr_null(store->ops->next_done(store, 3));
+	ck_assert_ptr_eq(next_done(0), d);
+	ck_assert_ptr_eq(next_done(1), d);
+	ck_assert_ptr_eq(next_done(2), a);
+	ck_assert_ptr_null(next_done(3));
 	finish(b, 30, 0);
-	ck_assert_ptr_eq(store->ops->next_done(store, 3), b);
+	ck_assert_ptr_eq(next_done(3), b);
 	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 1);
 }
 END_TEST
@@ -393,7 +426,7 @@ START_TEST(a_forgotten_row_leaves_a_hole)
 	ck_assert_int_eq(removed, 1);
 	ck_assert_uint_eq(last_removed, 1);
 	ck_assert_ptr_null(find(1));
-	ck_assert_ptr_eq(store->ops->next_done(store, 1), b);
+	ck_assert_ptr_eq(next_done(1), b);
 	ck_assert_uint_eq(store->ndone, 1);
 	ck_assert_int_eq(store->output_bytes, b->run->kept_bytes);
 	ck_assert_int_eq(b->run->kept_bytes, 7 + b->spec->size); /* (its environment is shared) */
@@ -426,7 +459,7 @@ START_TEST(history_is_pruned_by_number)
 	prune(1000);
 	ck_assert_uint_eq(store->ndone, 100);
 	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true), 901);
-	ck_assert_uint_eq(store->ops->next_done(store, 0)->run->seq, 901);
+	ck_assert_uint_eq(next_done(0)->run->seq, 901);
 	ck_assert_int_eq(removed, 900);
 	ck_assert_ptr_eq(find(1), pending);
 	ck_assert_ptr_null(find(2));
@@ -497,6 +530,125 @@ START_TEST(a_pinned_row_can_be_forgotten)
 }
 END_TEST
 
+/* ---- reads: all answered at once ---- */
+
+static size_t
+read_now(struct store_read *r)
+{
+	ck_assert(store->ops->read(store, r));
+	ck_assert_int_eq(r->error, 0);
+	return r->nrows;
+}
+
+START_TEST(rows_are_read_by_id_and_by_key)
+{
+	const uint64_t ids[] = { 2, 9, 1 };
+	const char *const keys[] = { "b", "a" };
+	struct store_read r = { .kind = STORE_READ_JOBS, .ids = ids, .nids = 3 };
+	struct spec *spec = calloc(1, sizeof *spec + 2);
+	struct row *a = add(), *b = add(), *keyed;
+
+	ck_assert_uint_eq(read_now(&r), 3);
+	ck_assert_ptr_eq(r.rows[0], b);
+	ck_assert_ptr_null(r.rows[1]);
+	ck_assert_ptr_eq(r.rows[2], a);
+	ck_assert_uint_eq(r.oldest_job, 1);
+	store_read_fini(store, &r);
+	spec->size = sizeof *spec + 2;
+	spec->key_off = sizeof *spec;
+	spec->key_len = 1;
+	memcpy((char *)spec + sizeof *spec, "a", 2);
+	keyed = row_new(spec, NULL);
+	keyed->id = store->next_id++;
+	keyed->uid = 5;
+	ck_assert_int_eq(store->ops->add(store, keyed), 0);
+	row_unref(store, keyed);
+	r = (struct store_read){ .kind = STORE_READ_KEYS, .keys = keys, .nkeys = 2,
+		.filter = { .by_uid = true, .uid = 5 } };
+	ck_assert_uint_eq(read_now(&r), 2);
+	ck_assert_ptr_null(r.rows[0]);
+	ck_assert_ptr_eq(r.rows[1], keyed);
+	store_read_fini(store, &r);
+	finish(keyed, 10, 0);
+	store->ops->forget(store, keyed);
+	ck_assert_uint_eq(read_now(&r), 2);
+	ck_assert_ptr_null(r.rows[1]); /* the key went with its job */
+	store_read_fini(store, &r);
+}
+END_TEST
+
+START_TEST(pages_are_read_both_ways)
+{
+	struct store_read r = { .kind = STORE_READ_PAGE, .from = 2, .limit = 2,
+		.filter = { .phase = -1, .ok = -1 } };
+
+	for (int i = 0; i < 5; i++)
+		add();
+	ck_assert_uint_eq(read_now(&r), 2);
+	ck_assert_uint_eq(r.rows[1]->id, 3);
+	ck_assert_uint_eq(r.next, 4);
+	store_read_fini(store, &r);
+	r.backward = true;
+	ck_assert_uint_eq(read_now(&r), 2);
+	ck_assert_uint_eq(r.rows[1]->id, 1);
+	ck_assert_uint_eq(r.next, 0);
+	store_read_fini(store, &r);
+	finish(find(4), 10, 0);
+	r.backward = false;
+	r.from = 1;
+	r.filter.phase = ROW_DONE;
+	ck_assert_uint_eq(read_now(&r), 1);
+	ck_assert_uint_eq(r.rows[0]->id, 4);
+	store_read_fini(store, &r);
+	r = (struct store_read){ .kind = STORE_READ_DONE, .from = 1, .limit = 9,
+		.filter = { .phase = -1, .ok = -1 } };
+	ck_assert_uint_eq(read_now(&r), 1);
+	ck_assert_uint_eq(r.rows[0]->run->seq, 1);
+	ck_assert_uint_eq(r.next, 0);
+	store_read_fini(store, &r);
+}
+END_TEST
+
+START_TEST(bounds_hold_for_each_user)
+{
+	for (int i = 0; i < 30; i++) {
+		struct row *row = add();
+
+		row->uid = i % 3 == 0;
+		finish(row, 10, 0);
+	}
+	store->bounds.jobs = 15;
+	prune(1000);
+	ck_assert_uint_eq(store->ndone, 25); /* 15 of the one, 10 of the other */
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 1, false), 1);
+	ck_assert_uint_gt(store->ops->oldest_seq(store, 0, false), 5);
+	ck_assert_uint_eq(store->ops->oldest_seq(store, 0, true),
+	    store->ops->oldest_seq(store, 0, false));
+}
+END_TEST
+
+/* Forgotten rows are no load on the books of history. */
+START_TEST(a_history_full_of_holes_stays_small)
+{
+	struct row *first = add();
+
+	finish(first, 10, 0);
+	for (int i = 0; i < 100000; i++) {
+		struct row *row = add();
+		struct row_run *run = row_run(row);
+
+		row->phase = ROW_DONE;
+		run->seq = ++store->last_seq;
+		MUST(store->ops->change(store, row, STORE_DONE) == 0);
+		store->ops->forget(store, row);
+	}
+	ck_assert_uint_eq(store->ndone, 1);
+	store->bounds.age_us = 1;
+	prune(1000);
+	ck_assert_uint_eq(store->ndone, 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -522,6 +674,10 @@ main(void)
 	tcase_add_test(rows, history_is_pruned_by_age_and_output);
 	tcase_add_test(rows, a_pinned_row_goes_with_its_last_pin);
 	tcase_add_test(rows, a_pinned_row_can_be_forgotten);
+	tcase_add_test(rows, rows_are_read_by_id_and_by_key);
+	tcase_add_test(rows, pages_are_read_both_ways);
+	tcase_add_test(rows, bounds_hold_for_each_user);
+	tcase_add_test(rows, a_history_full_of_holes_stays_small);
 	suite_add_tcase(suite, rows);
 	srunner_set_fork_status(runner, CK_NOFORK);
 	srunner_run_all(runner, CK_ENV);

@@ -31,9 +31,11 @@ def alone(fn):
 
 
 class Case(unittest.IsolatedAsyncioTestCase):
-    """`self.d` is a daemon and `self.c` a client of it, unless `autostart` is false."""
+    """`self.d` is a daemon and `self.c` a client of it, unless `autostart` is false.  Where the
+    store matters, `durability` names it; else the same test has to pass over every store."""
 
     autostart = True
+    durability = None
     max_running = 4
     settings = ()
     maxDiff = 4000
@@ -70,6 +72,8 @@ class Case(unittest.IsolatedAsyncioTestCase):
         options.setdefault("name", f"d{len(self.daemons)}")
         options.setdefault("max_running", self.max_running)
         options.setdefault("settings", self.settings)
+        if self.durability:
+            options.setdefault("durability", self.durability)
         daemon = Daemon(self.tmp, **options)
         self.daemons.append(daemon)
         return daemon
