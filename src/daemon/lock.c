@@ -6,13 +6,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define LOCK_PAUSE_MS 10 /* between two looks at a lock whose holder is dead … */
+#define LOCK_TRIES 200   /* … and so many at most */
 
 static bool
 still_there(int fd, const char *path)
@@ -65,15 +70,28 @@ try_lock(const char *path, pid_t *holder)
 	return -error;
 }
 
+/* A child that was forked and has not exec'ed when its parent died holds the lock for a moment. */
+static bool
+is_about_to_go(pid_t holder)
+{
+	return holder > 0 && kill(holder, 0) != 0 && errno == ESRCH;
+}
+
 int
 lock_take(struct lock *lock, const char *path, pid_t *holder)
 {
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+	int tries = LOCK_TRIES;
 	int r;
 
 	*holder = 0;
 	lock->path = NULL;
 	do {
 		lock->fd = try_lock(path, holder);
+		while (lock->fd == -EWOULDBLOCK && is_about_to_go(*holder) && --tries > 0) {
+			nanosleep(&pause, NULL);
+			lock->fd = try_lock(path, holder);
+		}
 		if (lock->fd < 0) {
 			r = lock->fd;
 			lock->fd = -1;

@@ -56,6 +56,8 @@ on_turn_end(struct slot_call *call)
 	e->stats.turns++;
 	set_ceiling(e);
 	shelf_read_ahead(e);
+	if (e->launch != NULL)
+		e->launch->ops->flush(e->launch); /* a cancel is with it before it is promised */
 	batch_commit(e);
 	if (e->store->stuck) { /* a start couldn't be recorded */
 		e->starts_stuck = true;

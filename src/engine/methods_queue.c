@@ -120,8 +120,8 @@ on_set(struct request *req)
 static void
 on_remove(struct request *req)
 {
+	struct engine *e = req->engine; /* (an answer frees the request) */
 	struct queue *q = queue_for(req, req->call.u.queue_remove.queue);
-	struct engine *e = req->engine;
 	const char *name;
 
 	if (q == NULL || request_refused_degraded(req))

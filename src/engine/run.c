@@ -240,12 +240,28 @@ may_try_again(const struct job *job, const struct launch_exit *x)
 	return x->error == EAGAIN || x->error == EMFILE || x->error == ESHUTDOWN;
 }
 
-/* Our cancel for want of its input came too late: it had ended by itself. */
+/*
+ * The launcher knows whether it was a cancel that ended the job: an engine before us may have
+ * accepted one. And ours for want of its input may have come too late: it had ended by itself.
+ */
 static void
-take_back_cancel(struct job_run *run, const struct launch_exit *x)
+agree_on_cancel(struct job_run *run, const struct launch_exit *x)
 {
-	if (run->cancel_reason == MSG_REASON_STDIN_LOST && x->cause != LAUNCH_CAUSE_CANCEL)
-		run->cancelled = false;
+	switch (x->cause) {
+	case LAUNCH_CAUSE_CANCEL:
+	case LAUNCH_CAUSE_SHUTDOWN:
+		if (run->cancelled)
+			return;
+		run->cancelled = true;
+		run->cancel_reason = x->cause == LAUNCH_CAUSE_CANCEL ? MSG_REASON_CLIENT :
+		    MSG_REASON_SHUTDOWN;
+		return;
+	case LAUNCH_CAUSE_NONE:
+	case LAUNCH_CAUSE_TIMEOUT:
+		if (run->cancel_reason == MSG_REASON_STDIN_LOST)
+			run->cancelled = false;
+		return;
+	}
 }
 
 static void
@@ -253,7 +269,7 @@ take_exit(struct job *job, const struct launch_exit *x)
 {
 	struct engine *e = job->engine;
 
-	take_back_cancel(job->active, x);
+	agree_on_cancel(job->active, x);
 	if (!may_try_again(job, x)) {
 		run_exited(job, x);
 		return;

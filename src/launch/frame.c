@@ -122,7 +122,7 @@ static const char *check_ack(size_t len)
 
 static const char *check_exit(const struct frame_exit *ex)
 {
-	if (ex->how > LAUNCH_SPAWN_FAILED || ex->cause > LAUNCH_CAUSE_CANCEL ||
+	if (ex->how > LAUNCH_SPAWN_FAILED || ex->cause > LAUNCH_CAUSE_SHUTDOWN ||
 	    ex->step >= LAUNCH_STEP_MAX)
 		return "exit of an unknown kind";
 	return NULL;

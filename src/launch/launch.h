@@ -32,7 +32,9 @@ const char *launch_step_name(enum launch_step step);
 enum launch_how { LAUNCH_EXITED, LAUNCH_SIGNALED, LAUNCH_SPAWN_FAILED };
 
 /* Why a job was ended before its time, as far as the launcher did it. */
-enum launch_cause { LAUNCH_CAUSE_NONE, LAUNCH_CAUSE_TIMEOUT, LAUNCH_CAUSE_CANCEL };
+enum launch_cause { LAUNCH_CAUSE_NONE, LAUNCH_CAUSE_TIMEOUT, LAUNCH_CAUSE_CANCEL,
+	LAUNCH_CAUSE_SHUTDOWN, /* the launcher was told to leave */
+};
 
 struct launch_exit { /* the leader of (job, attempt) ended */
 	uint64_t job;

@@ -125,6 +125,6 @@ void end_all(struct launcher *l)
 	l->stopping = true;
 	l->leave_us = after_ms(most_ms + KILL_WAIT_MS);
 	while ((job = table_next(&l->table, job)))
-		end_job(l, job, LAUNCH_CAUSE_CANCEL,
+		end_job(l, job, LAUNCH_CAUSE_SHUTDOWN,
 		    job->grace_ms < most_ms ? job->grace_ms : most_ms);
 }

@@ -32,7 +32,7 @@ static void on_term(struct launcher *l)
 	}
 	/* A second one: no grace any more. */
 	while ((job = table_next(&l->table, job)))
-		end_job(l, job, LAUNCH_CAUSE_CANCEL, 0);
+		end_job(l, job, LAUNCH_CAUSE_SHUTDOWN, 0);
 }
 
 static void read_signals(struct launcher *l)

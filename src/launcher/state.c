@@ -309,7 +309,7 @@ static const char *check_job(const struct state_job *r, const struct state_head 
 		return "a job is in an unknown state";
 	if ((r->state == JOB_RUNNING || r->state == JOB_EXITED) && r->pid <= 0)
 		return "a job has no process";
-	if (r->exit.how > LAUNCH_SPAWN_FAILED || r->exit.cause > LAUNCH_CAUSE_CANCEL ||
+	if (r->exit.how > LAUNCH_SPAWN_FAILED || r->exit.cause > LAUNCH_CAUSE_SHUTDOWN ||
 	    r->exit.step >= LAUNCH_STEP_MAX)
 		return "a job ended in an unknown way";
 	return NULL;

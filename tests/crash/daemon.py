@@ -12,11 +12,11 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "functional"))
 
 from slottest import proc  # noqa: E402
-from slottest.daemon import BUILD, clean_environ, find_binary, sanitizer_report  # noqa: E402
+from slottest.daemon import clean_environ, find_binary, sanitizer_report  # noqa: E402
 from slottest.timing import SANITIZE, scaled  # noqa: E402
 from wire import Conn, Gone  # noqa: E402
 
-__all__ = ["BUILD", "HERE", "SANITIZE", "Conn", "Daemon", "Gone", "NotReady", "build_helper", "proc",
+__all__ = ["SANITIZE", "Conn", "Daemon", "Gone", "NotReady", "build_helper", "find_binary", "proc",
            "reap", "scaled", "until", "watch_children"]
 
 

@@ -14,8 +14,8 @@ import time
 import uuid
 
 from case import Failed, Skip, mount, own_mounts, umount, MS_BIND
-from daemon import proc, reap, until
-from kills import SETTINGS, baseline, judge
+from daemon import NotReady, proc, reap, until
+from kills import SETTINGS, baseline, in_rounds, judge
 from load import Load
 from oracle import HARNESS
 from wire import RpcError
@@ -124,20 +124,16 @@ def cut_round(ctx, seed, cuts, durability):
             daemon.start()
         judge(ctx, load, before)
     finally:
-        for load in ctx.loads:
+        for load in ctx.loads[-1:]:
             load.stop()
-        for daemon in ctx.daemons:
+        for daemon in ctx.daemons[-1:]:
             daemon.destroy()
         machine.scrap()
 
 
 def cut_many(ctx, cuts):
     own_mounts()
-    done = 0
-    while done < cuts:
-        some = min(CUTS_AN_IMAGE, cuts - done)
-        cut_round(ctx, f"{ctx.seed}.{done}", some, "full")
-        done += some
+    in_rounds(ctx, cuts, CUTS_AN_IMAGE, lambda seed, some: cut_round(ctx, seed, some, "full"))
 
 
 def acked_lost(ctx, load):
@@ -223,8 +219,9 @@ def full_disk(ctx, cycles):
     try:
         for _ in range(cycles):
             load.warm(8)
-            full_cycle(ctx, daemon, board, disk / "filler")
+            full_cycle(ctx, daemon, disk / "filler")
             ctx.expect(daemon.alive() and daemon.pid == pid, "slotd ended when the disk was full")
+        full_start(ctx, daemon, board, disk / "filler")
         with daemon.connect() as conn:
             fillers = [j["job"] for j in conn.all_jobs() if j["name"] == HARNESS]
             for at in range(0, len(fillers), 500):
@@ -236,7 +233,7 @@ def full_disk(ctx, cycles):
         umount(disk)
 
 
-def full_cycle(ctx, daemon, board, filler):
+def full_cycle(ctx, daemon, filler):
     with daemon.connect() as conn:
         running = conn.call("job.submit_batch", {"jobs": [
             {"argv": ["/bin/sleep", "0.5"], "name": HARNESS} for _ in range(3)]})["jobs"]
@@ -263,3 +260,27 @@ def full_cycle(ctx, daemon, board, filler):
         ctx.expect(not waited["pending"], f"jobs {waited['pending']} never ended")
         ctx.expect(all(done["ok"] for done in waited["done"]),
                    f"jobs that ran on a full disk: {waited['done']}")
+
+
+def full_start(ctx, daemon, board, filler):
+    """Killed and started while the disk is full: it runs and refuses, or says why it can't."""
+    fill(filler)
+    with daemon.connect() as conn:
+        refused(conn, 5000)
+    board.killed("engine")
+    daemon.kill()
+    fill(filler.with_suffix(".2"))
+    try:
+        daemon.start()
+        ctx.figures["start when full"] = "runs"
+        with daemon.connect() as conn:
+            conn.call("job.list", {"limit": 5})
+    except NotReady as exc:
+        ctx.expect(daemon.popen.returncode == 1, f"on a full disk slotd ended: {exc}")
+        ctx.figures["start when full"] = "refused"
+    filler.unlink()
+    filler.with_suffix(".2").unlink()
+    if not daemon.alive():
+        daemon.start()
+    with daemon.connect() as conn:
+        until(lambda: refused(conn, 1)[1] is None, 15, "submits are accepted again")

@@ -7,11 +7,10 @@ import sqlite3
 import subprocess
 import time
 
-from case import Failed, Skip, need_root
-from daemon import SANITIZE, NotReady, proc, reap, scaled, until
+from case import Failed, Skip
+from daemon import SANITIZE, NotReady, reap, scaled, until
 from kills import SETTINGS, baseline, judge
 from load import Load
-from oracle import HARNESS
 from wire import Gone, RpcError
 
 EX_IOERR = 74
@@ -118,9 +117,13 @@ def scattered(ctx, name, probability, rounds):
     judge(ctx, load, before)
 
 
+# Output has no ballast: of a job that writes much, what a full disk can't take is not kept.
+QUIET = {"quick", "fail", "signal", "long", "retry", "after", "delay", "serial", "wide", "unkeyed"}
+
+
 def no_space(ctx, rounds):
     """ENOSPC in the midst of commits: the ballast goes, the engine stays, service returns."""
-    fiu, load, before = begin(ctx)
+    fiu, load, before = begin(ctx, kinds=QUIET)
     pid, ballast = fiu.daemon.pid, fiu.daemon.state / "ballast"
     for _ in range(rounds):
         until(ballast.exists, 20, "a ballast")

@@ -11,6 +11,7 @@ from oracle import HARNESS
 
 SETTINGS = [f"queue.{SERIAL}.max_running=1"]
 KILLS_A_ROUND = 60
+VIOLATIONS_ENOUGH = 60
 PRUNED_HISTORY = 400            # rows kept where pruning is what is tested
 
 
@@ -19,8 +20,7 @@ def baseline(daemon):
     with daemon.connect() as conn:
         loud = {"argv": ["/bin/sh", "-c", "head -c 300000 /dev/zero"], "name": HARNESS}
         jobs = conn.call("job.submit_batch", {"jobs": [loud] * 4})["jobs"]
-        until(lambda: all(conn.call("job.get", {"job": job})["phase"] == "done" for job in jobs), 20,
-              "the end of the first jobs")
+        conn.call("futures.wait", {"jobs": jobs})
         until(lambda: conn.call("job.forget", {"jobs": jobs}), 10, "room")
     until(lambda: not daemon.jobs_alive() and not daemon.zombies(), 10, "rest")
     quiet = daemon.fds()
@@ -138,11 +138,11 @@ def strike(daemon, board, what, rng):
     return "both"
 
 
-def kill_round(ctx, seed, kills, what):
+def kill_round(ctx, seed, kills, what, durability):
     """Load, so many kills, and the oracle."""
     rng = ctx.rng
     tmp = ctx.room()
-    daemon = ctx.daemon(tmp, settings=SETTINGS)
+    daemon = ctx.daemon(tmp, settings=SETTINGS, durability=durability)
     daemon.start()
     before = baseline(daemon)
     load = ctx.load(Load(tmp, daemon, ctx.program, seed)).start()
@@ -159,13 +159,28 @@ def kill_round(ctx, seed, kills, what):
     judge(ctx, load, before)
 
 
-def kill_many(ctx, kills, what):
-    done = 0
-    while done < kills:
-        some = min(KILLS_A_ROUND, kills - done)
-        kill_round(ctx, f"{ctx.seed}.{done}", some, what)
+def in_rounds(ctx, total, size, one):
+    """Calls one(seed, some) until `total` are done; the violations of all rounds together."""
+    done, bad = 0, []
+    while done < total and len(bad) < VIOLATIONS_ENOUGH:
+        some = min(size, total - done)
+        try:
+            one(f"{ctx.seed}.{done}", some)
+        except (Failed, NotReady, TimeoutError) as exc:
+            bad += exc.violations if isinstance(exc, Failed) else [f"round {done}: {exc}"]
+            for load in ctx.loads[-1:]:
+                load.stop()
+            for daemon in ctx.daemons[-1:]:
+                daemon.destroy()
         done += some
-        ctx.figures["kills"] = done
+    if bad:
+        ctx.figures["violations"] = len(bad)
+        raise Failed(bad)
+
+
+def kill_many(ctx, kills, what, durability="full"):
+    in_rounds(ctx, kills, KILLS_A_ROUND,
+              lambda seed, some: kill_round(ctx, seed, some, what, durability))
 
 
 # ---- failpoints ---------------------------------------------------------------------------------

@@ -373,7 +373,8 @@ class Load:
         self.clients = []
         for number in range(clients):
             rng = random.Random(f"{seed}/{number}")
-            maker = Maker(self.board, rng, f"{zlib.crc32(str(seed).encode()):08x}.{number}", kinds, longest_ms)
+            name = f"{zlib.crc32(str(seed).encode()):08x}.{number}"
+            maker = Maker(self.board, rng, name, kinds, longest_ms)
             self.clients.append(Client(self.board, maker, rng, batch))
         self.watcher = Watcher(self.board, random.Random(f"{seed}/watcher"))
 

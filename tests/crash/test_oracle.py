@@ -159,7 +159,8 @@ class OracleTest(unittest.TestCase):
         self.assertEqual(self.verdict(), [])
 
     def test_a_cancel_that_was_accepted_and_forgotten(self):
-        self.records += [{"t": "cancel_sent", "job": 1}, {"t": "cancel", "job": 1, "accepted": True}]
+        self.records += [{"t": "cancel_sent", "job": 1},
+                         {"t": "cancel", "job": 1, "accepted": True}]
         self.finds("cancel was accepted, but it is exited")
 
     def test_a_cancel_that_was_refused_and_done(self):

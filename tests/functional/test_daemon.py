@@ -65,10 +65,12 @@ class Reload(Case):
         self.assertIn("slotd.conf:3", self.d.log())
 
     async def test_what_needs_a_restart_is_named(self):
-        self.write("[executor]\nmax_running = 3\n[socket]\nmode = 0660\n")
+        self.write("[executor]\nmax_running = 3\n[socket]\nmode = 0660\n[store]\n"
+                   "keep_env = no\n")
         result = await self.c.call("admin.reload")
         self.assertEqual(result["changed"], ["executor.max_running"])
-        self.assertIn("socket.mode", self.d.log())
+        for name in ("socket.mode", "store.keep_env"):
+            self.assertIn(f"setting needs a restart name={name}", self.d.log())
         self.assertEqual(os.stat(self.d.socket).st_mode & 0o777, 0o600)
 
 

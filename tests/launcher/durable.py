@@ -441,7 +441,7 @@ def without_its_socket_it_ends_its_jobs_and_leaves(k):
     e.still_works()
     os.unlink(k.path)
     ex = e.exit_of(polite)
-    assert ex.what() == ("signaled", signal.SIGTERM) and ex.cause == CAUSE_CANCEL
+    assert ex.what() == ("signaled", signal.SIGTERM) and ex.cause == CAUSE_SHUTDOWN
     assert e.exit_of(stubborn).what() == ("signaled", signal.SIGKILL)
     assert k.gone_within(DEADLINE)
     assert not any(alive(p) for p in pids)
@@ -491,7 +491,7 @@ def term_ends_jobs_and_waits_a_while_for_acks(k):
     wait_for(lambda: not children(k.proc.pid), "the job has ended")
     e = k.connect()
     ex = e.exit_of(job, ack=False)
-    assert ex.what() == ("signaled", signal.SIGTERM) and ex.cause == CAUSE_CANCEL
+    assert ex.what() == ("signaled", signal.SIGTERM) and ex.cause == CAUSE_SHUTDOWN
     assert e.exit_of(e.run(["true"])).value == errno.ESHUTDOWN
     e.ack(job)
     assert k.gone_within(2)

@@ -181,7 +181,7 @@ def term_ends_jobs_and_waits_for_the_acks(l):
     l.proc.send_signal(signal.SIGTERM)
     assert l.finish(l.run(["true"])).what() == ("spawn_failed", "body", errno.ESHUTDOWN)
     ex = l.exit_of(job, ack=False)
-    assert ex.what() == ("signaled", signal.SIGTERM) and ex.cause == CAUSE_CANCEL
+    assert ex.what() == ("signaled", signal.SIGTERM) and ex.cause == CAUSE_SHUTDOWN
     l.until_gone(job)
     assert l.proc.poll() is None
     l.ack(job)

@@ -22,7 +22,7 @@ VERSION = 2
 HELLO, RUN, CANCEL, SIGNAL, ACK, CEILING, STDIN_CLOSED, REEXEC = 1, 2, 3, 4, 5, 6, 16, 17
 WELCOME, EXIT, GONE, SIGNALED, HELD, SPEAKS, RENEWED = 64, 65, 66, 67, 80, 81, 82
 EXITED, SIGNALED_HOW, SPAWN_FAILED = 0, 1, 2
-CAUSE_NONE, CAUSE_TIMEOUT, CAUSE_CANCEL = 0, 1, 2
+CAUSE_NONE, CAUSE_TIMEOUT, CAUSE_CANCEL, CAUSE_SHUTDOWN = 0, 1, 2, 3
 LEADER, GROUP, TREE = 0, 1, 2
 STEPS = ["none", "clone", "setsid", "rlimit", "nice", "identity", "close", "chdir", "stdin",
          "stdout", "stderr", "tty", "exec", "body"]
@@ -331,7 +331,7 @@ class Engine:
 class Launcher(Engine):
     """One that lives as long as its engine, on a socketpair."""
 
-    def __init__(self, jobs=None, grace=None, hello=True, binary=None):
+    def __init__(self, jobs=None, grace=None, hello=True, binary=None, stderr=None):
         sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         args = [binary or the_binary(), "--engine-fd", str(theirs.fileno())]
         if jobs is not None:
@@ -341,7 +341,8 @@ class Launcher(Engine):
         directory = tempfile.mkdtemp(prefix="slot-launcher-")
         log = open(os.path.join(directory, "log"), "w+b")
         # Python ignores SIGPIPE; that jobs don't is for the launcher to see to.
-        proc = subprocess.Popen(args, pass_fds=[theirs.fileno()], stderr=log,
+        proc = subprocess.Popen(args, pass_fds=[theirs.fileno()],
+                                stderr=log if stderr is None else stderr,
                                 restore_signals=False)
         theirs.close()
         super().__init__(sock, proc, directory, log, hello)

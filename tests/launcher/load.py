@@ -1,4 +1,5 @@
 """Many jobs, garbage, and the command line."""
+import contextlib
 import errno
 import os
 import random
@@ -157,6 +158,24 @@ def descriptors_that_are_not_announced_are_closed(l):
 
 
 # ---- the command line ----
+
+@plain
+def a_log_that_nobody_reads_stops_nothing():
+    r, w = os.pipe()
+    try:
+        os.set_blocking(w, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(w, b"x" * 4096):
+                pass
+        os.set_blocking(w, True)
+        l = Launcher(stderr=w)
+        l.send(b"no frame")
+        l.still_works()
+        assert l.close() == 0
+    finally:
+        os.close(r)
+        os.close(w)
+
 
 def command(*args, **kw):
     binary = os.path.join(os.environ["SLOT_BUILD_DIR"], "slotd-launcher")

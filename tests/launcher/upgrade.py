@@ -336,6 +336,26 @@ def one_that_says_yes_and_then_cannot_be_executed_changes_nothing(k, binary):
 
 
 @with_copy
+def one_that_was_asked_about_another_state_is_asked_again(k, binary):
+    """Whether it can take over may depend on an engine that has come meanwhile."""
+    asked, go = os.path.join(k.dir, "asked"), os.path.join(k.dir, "go")
+    os.mkfifo(go)
+    replace(binary, script("echo $* >>%s; test $(wc -l <%s) -gt 1 && exit 1; read x <%s; exit 0\n"
+                           % (asked, asked, go)))
+    os.kill(k.proc.pid, signal.SIGHUP)
+    wait_for(lambda: os.path.exists(asked), "it is asked")
+    e = k.connect()
+    job = e.sh("sleep 0.2; exit 4")
+    e.heard()
+    with open(go, "w") as f:
+        f.write("\n")
+    wait_for(lambda: "goes on with the binary that runs" in k.messages(), "the second answer")
+    with open(asked) as f:
+        assert f.read().split() == ["--check-state-fd", "3"] * 2
+    assert e.finish(job).what() == ("exited", 4)
+
+
+@with_copy
 def one_that_does_not_answer_delays_nobody(k, binary):
     replace(binary, script("exec sleep 1000\n"))
     e = k.connect()

@@ -54,8 +54,9 @@ take_client(void)
 	heard_len = 0;
 }
 
+/* Its hello was heard and has no answer yet. */
 static void
-begin_with(bool no_auto_keys, int64_t reconnect_ms)
+connect_client(bool no_auto_keys, int64_t reconnect_ms)
 {
 	const struct slot_client_options options = { .name = "t", .reconnect = true,
 		.reconnect_ms = reconnect_ms, .no_auto_keys = no_auto_keys,
@@ -73,6 +74,12 @@ begin_with(bool no_auto_keys, int64_t reconnect_ms)
 	ck_assert_ptr_nonnull(client);
 	take_client();
 	free(next_line());
+}
+
+static void
+begin_with(bool no_auto_keys, int64_t reconnect_ms)
+{
+	connect_client(no_auto_keys, reconnect_ms);
 	say("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocol\":1,\"instance\":\"i\","
 	    "\"session\":\"s\",\"features\":[\"durable\"],\"seq\":41}}\n");
 }
@@ -304,6 +311,23 @@ START_TEST(lost_again_while_it_greets)
 	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"job.get\",\"params\":{\"job\":5}}");
 	ck_assert_uint_eq(states, 2);
 	slot_future_unref(f);
+}
+END_TEST
+
+START_TEST(lost_in_the_moment_of_the_first_answer)
+{
+	static const char greeting[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocol\":1,"
+	    "\"instance\":\"i\",\"session\":\"s\",\"features\":[\"durable\"],\"seq\":41}}\n";
+
+	connect_client(false, 0);
+	ck_assert_int_eq(send(server, greeting, strlen(greeting), MSG_NOSIGNAL),
+	    (int)strlen(greeting));
+	die();
+	ck_assert_int_eq(slot_client_state(client), SLOT_CLIENT_RECONNECTING);
+	ck_assert_uint_eq(slot_client_seq(client), 41);
+	come_back(2, "i");
+	ck_assert_int_eq(slot_client_state(client), SLOT_CLIENT_OPEN);
+	end();
 }
 END_TEST
 
@@ -661,6 +685,7 @@ main(void)
 	tcase_add_test(calls, a_map_ends_with_its_connection_and_so_do_its_pushes);
 	tcase_add_test(calls, a_stream_freed_while_away_is_not_asked_for_again);
 	suite_add_tcase(suite, calls);
+	tcase_add_test(alone, lost_in_the_moment_of_the_first_answer);
 	tcase_add_test(alone, who_does_not_come_back_is_given_up);
 	tcase_add_test(alone, without_a_key_a_submit_may_or_may_not_have_been_taken);
 	suite_add_tcase(suite, alone);

@@ -97,14 +97,38 @@ START_TEST(every_default_is_a_value_that_its_row_accepts)
 	config_check(&config, &report);
 	ck_assert_int_eq(report.errors, 0);
 	ck_assert_int_eq(config.store.durability, CONFIG_DURABILITY_FULL);
-	ck_assert_int_eq(config_history_jobs(&config), 1000000);
-	ck_assert_int_eq(config_output_total(&config), INT64_C(1) << 30);
-	config.store.durability = CONFIG_DURABILITY_MEMORY;
-	ck_assert_int_eq(config_history_jobs(&config), 10000);
-	config.store.history_jobs = 0;
-	ck_assert_int_eq(config_history_jobs(&config), 0);
 	ck_assert_int_ge(config.executor.max_running, 1);
 	ck_assert_int_eq(config.socket.mode, 0600);
+}
+END_TEST
+
+START_TEST(auto_follows_the_durability)
+{
+	static const enum config_durability kept[] = { CONFIG_DURABILITY_FULL,
+		CONFIG_DURABILITY_NORMAL };
+
+	for (size_t i = 0; i < 2; i++) {
+		config.store.durability = kept[i];
+		ck_assert_int_eq(config_history_jobs(&config), 1000000);
+		ck_assert_int_eq(config_output_total(&config), INT64_C(1) << 30);
+		ck_assert_int_eq(config_max_pending_bytes(&config), INT64_C(16) << 30);
+	}
+	config.store.durability = CONFIG_DURABILITY_MEMORY;
+	ck_assert_int_eq(config_history_jobs(&config), 10000);
+	ck_assert_int_eq(config_output_total(&config), INT64_C(256) << 20);
+	ck_assert_int_eq(config_max_pending_bytes(&config), INT64_C(1) << 30);
+	config_set(&config, "store", "history_jobs", "0", "test", &report);
+	config_set(&config, "store", "output_total", "7MiB", "test", &report);
+	config_set(&config, "executor", "max_pending_bytes", "1MiB", "test", &report);
+	ck_assert_int_eq(report.errors, 0);
+	for (int i = CONFIG_DURABILITY_FULL; i <= CONFIG_DURABILITY_MEMORY; i++) {
+		config.store.durability = i;
+		ck_assert_int_eq(config_history_jobs(&config), 0);
+		ck_assert_int_eq(config_output_total(&config), 7 << 20);
+		ck_assert_int_eq(config_max_pending_bytes(&config), 1 << 20);
+	}
+	config_set(&config, "store", "history_jobs", "auto", "test", &report);
+	ck_assert_int_eq(config_history_jobs(&config), 10000);
 }
 END_TEST
 
@@ -354,6 +378,25 @@ START_TEST(reload_takes_what_may_change_and_names_the_rest)
 }
 END_TEST
 
+START_TEST(a_reload_changes_neither_the_store_nor_what_auto_means)
+{
+	struct config next;
+	struct changes seen = { 0, 0, "" };
+
+	ck_assert_int_eq(config_init(&next), 0);
+	config_set(&next, "store", "durability", "memory", "test", &report);
+	config_set(&next, "store", "keep_env", "no", "test", &report);
+	ck_assert_int_eq(report.errors, 0);
+	ck_assert_int_eq(config_reload(&config, &next, on_change, &seen), 0);
+	ck_assert_str_eq(seen.text, "store.durability full memory\nstore.keep_env yes no\n");
+	ck_assert_int_eq(seen.applied, 0);
+	ck_assert_int_eq(seen.kept, 2);
+	ck_assert_int_eq(config.store.durability, CONFIG_DURABILITY_FULL);
+	ck_assert_int_eq(config_history_jobs(&config), 1000000);
+	config_fini(&next);
+}
+END_TEST
+
 START_TEST(the_sample_with_its_comments_off_is_the_default)
 {
 	char *text = NULL, *out = NULL;
@@ -474,6 +517,7 @@ main(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, every_default_is_a_value_that_its_row_accepts);
+	tcase_add_test(tc, auto_follows_the_durability);
 	tcase_add_test(tc, durations_take_every_unit);
 	tcase_add_test(tc, sizes_take_every_unit);
 	tcase_add_test(tc, other_types_parse);
@@ -488,6 +532,7 @@ main(void)
 	tcase_add_test(tc, assignments_set_like_a_file);
 	tcase_add_test(tc, contradictions_are_found);
 	tcase_add_test(tc, reload_takes_what_may_change_and_names_the_rest);
+	tcase_add_test(tc, a_reload_changes_neither_the_store_nor_what_auto_means);
 	tcase_add_test(tc, the_sample_with_its_comments_off_is_the_default);
 	tcase_add_test(tc, printed_settings_read_back_the_same);
 	tcase_add_test(tc, the_command_line_parses);

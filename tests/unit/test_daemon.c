@@ -1,5 +1,5 @@
 /*
- * The daemon's own parts: where the socket is, the lock, the listening socket, log lines.
+ * The daemon's own parts: where socket and state are, the lock, the listening socket, log lines.
  */
 #include "core/logger.h"
 #include "core/paths.h"
@@ -204,6 +204,113 @@ START_TEST(a_directory_that_is_not_safe_is_no_place)
 	ck_assert_int_eq(places_find(&places, &options, &config, "/built", why, sizeof(why)), -1);
 	ck_assert_ptr_nonnull(strstr(why, path));
 	config_fini(&config);
+}
+END_TEST
+
+/* ---- the state directory -------------------------------------------------------------------- */
+
+START_TEST(state_is_where_the_option_or_the_environment_says)
+{
+	struct options options = { .state_dir = "/named" };
+	struct places places;
+	char why[256], expected[PATH_MAX + 32];
+
+	setenv("XDG_STATE_HOME", dir, 1);
+	setenv("HOME", "/home/of-somebody", 1);
+	ck_assert_int_eq(places_name_state(&places, &options, why, sizeof(why)), 0);
+	ck_assert_str_eq(places.state, "/named");
+	options.state_dir = NULL;
+	ck_assert_int_eq(places_name_state(&places, &options, why, sizeof(why)), 0);
+	snprintf(expected, sizeof(expected), "%s/slotd", dir);
+	ck_assert_str_eq(places.state, expected);
+	setenv("XDG_STATE_HOME", "not/absolute", 1);
+	ck_assert_int_eq(places_name_state(&places, &options, why, sizeof(why)), 0);
+	ck_assert_str_eq(places.state, "/home/of-somebody/.local/state/slotd");
+	options.scope = OPTIONS_SCOPE_SYSTEM;
+	ck_assert_int_eq(places_name_state(&places, &options, why, sizeof(why)), 0);
+	ck_assert_str_eq(places.state, "/var/lib/slotd");
+	ck_assert_int_ne(access(expected, F_OK), 0); /* naming makes nothing */
+}
+END_TEST
+
+START_TEST(a_state_directory_that_is_missing_is_made_for_us_alone)
+{
+	struct options options = { .state_dir = NULL };
+	struct places places;
+	char why[256], expected[PATH_MAX + 64];
+	struct stat st;
+
+	umask(0);
+	setenv("XDG_STATE_HOME", in_dir("a/b"), 1);
+	ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), 0);
+	ck_assert_int_eq(stat(places.state, &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0700);
+	ck_assert_int_eq(stat(in_dir("a"), &st), 0);
+	ck_assert_int_eq(st.st_mode & 07777, 0700);
+	snprintf(expected, sizeof(expected), "%s/lock", places.state);
+	ck_assert_str_eq(places.state_lock, expected);
+	snprintf(expected, sizeof(expected), "%s/launcher.sock", places.state);
+	ck_assert_str_eq(places.launcher_socket, expected);
+	ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), 0);
+}
+END_TEST
+
+START_TEST(a_state_directory_that_others_may_enter_is_refused)
+{
+	static const mode_t open_to_others[] = { 0755, 0750, 0710, 0701, 0704, 0702 };
+	struct options options = { .state_dir = NULL };
+	struct places places;
+	char why[PLACES_MAX + 128];
+
+	ck_assert_int_eq(mkdir(in_dir("state"), 0700), 0);
+	options.state_dir = path;
+	ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), 0);
+	for (size_t i = 0; i < sizeof(open_to_others) / sizeof(open_to_others[0]); i++) {
+		ck_assert_int_eq(chmod(path, open_to_others[i]), 0);
+		ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), -1);
+		ck_assert_ptr_nonnull(strstr(why, path));
+		ck_assert_ptr_nonnull(strstr(why, "accepted is 0700"));
+	}
+	ck_assert_int_eq(chmod(path, 0700), 0);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(chown(path, 65534, 65534), 0);
+		ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), -1);
+		ck_assert_ptr_nonnull(strstr(why, "belongs to uid 65534"));
+	}
+}
+END_TEST
+
+START_TEST(what_is_no_directory_holds_no_state)
+{
+	struct options options = { .state_dir = NULL };
+	struct places places;
+	char why[PLACES_MAX + 128];
+	int fd = open(in_dir("file"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	close(fd);
+	options.state_dir = path;
+	ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), -1);
+	ck_assert_ptr_nonnull(strstr(why, path));
+	options.state_dir = in_dir("file/below");
+	ck_assert_int_eq(places_find_state(&places, &options, why, sizeof(why)), -1);
+	ck_assert_ptr_nonnull(strstr(why, path));
+}
+END_TEST
+
+START_TEST(two_names_of_one_state_directory_are_one)
+{
+	struct options options = { .state_dir = NULL };
+	struct places first, second;
+	char why[PLACES_MAX + 128], real[PATH_MAX];
+
+	ck_assert_int_eq(mkdir(in_dir("real"), 0700), 0);
+	snprintf(real, sizeof(real), "%s", path);
+	options.state_dir = real;
+	ck_assert_int_eq(places_find_state(&first, &options, why, sizeof(why)), 0);
+	ck_assert_int_eq(symlink(real, in_dir("link")), 0);
+	options.state_dir = path;
+	ck_assert_int_eq(places_find_state(&second, &options, why, sizeof(why)), 0);
+	ck_assert_str_eq(first.state_lock, second.state_lock);
 }
 END_TEST
 
@@ -505,6 +612,11 @@ main(void)
 	tcase_add_test(tc, places_prefer_the_command_line);
 	tcase_add_test(tc, the_usual_directory_is_made_even_when_named);
 	tcase_add_test(tc, a_directory_that_is_not_safe_is_no_place);
+	tcase_add_test(tc, state_is_where_the_option_or_the_environment_says);
+	tcase_add_test(tc, a_state_directory_that_is_missing_is_made_for_us_alone);
+	tcase_add_test(tc, a_state_directory_that_others_may_enter_is_refused);
+	tcase_add_test(tc, what_is_no_directory_holds_no_state);
+	tcase_add_test(tc, two_names_of_one_state_directory_are_one);
 	tcase_add_test(tc, a_second_lock_says_who_holds_the_first);
 	tcase_add_test(tc, a_lock_file_left_over_blocks_nobody);
 	tcase_add_test(tc, connections_arrive_nonblocking_and_close_on_exec);

@@ -598,6 +598,19 @@ START_TEST(one_of_another_version_may_renew_itself)
 }
 END_TEST
 
+START_TEST(what_is_asked_for_too_early_waits_for_the_welcome)
+{
+	connect_fake("early"); /* answers a frame of ours as one of another version, until it is anew */
+	l->ops->ceiling(l, 5);
+	l->ops->flush(l);
+	until_ready();
+	l->ops->flush(l);
+	until(&seen.exits, 1); /* it tells when it has heard */
+	ck_assert_uint_eq(seen.lost, 0);
+	ck_assert_int_eq(seen.last.exit_code, 5);
+}
+END_TEST
+
 START_TEST(one_that_stays_of_another_version_is_asked_once)
 {
 	connect_fake("stays");
@@ -775,6 +788,28 @@ expect(int fd, enum frame_type type)
 		_exit(3);
 }
 
+/* One that speaks another version until it was asked to change. */
+static void
+change_version(int fd)
+{
+	union frame f = {.head = {.type = FRAME_HELLO}};
+	struct launch_exit ex = {.job = 1, .attempt = 1};
+
+	while (f.head.type != FRAME_REEXEC) {
+		send_head(fd, 9, FRAME_SPEAKS, 0);
+		if (recv(fd, &f, sizeof(f), 0) <= 0)
+			_exit(3);
+	}
+	send_head(fd, FRAME_VERSION, FRAME_RENEWED, 0);
+	expect(fd, FRAME_HELLO);
+	send_welcome(fd, "0.0.0-other");
+	if (recv(fd, &f, sizeof(f), 0) <= 0 || f.head.type != FRAME_CEILING)
+		_exit(4);
+	ex.exit_code = (int)f.ceiling.slots;
+	frame_exit_pack(&f.exit, &ex, FRAME_EXIT_GONE | FRAME_BEST_EFFORT);
+	send(fd, &f.exit, sizeof(f.exit), 0);
+}
+
 /* One that listens. */
 static int
 fake_keeper(const char *how, int listener)
@@ -797,6 +832,8 @@ fake_keeper(const char *how, int listener)
 		send_held(fd, null, 1);
 	} else if (strcmp(how, "many") == 0) {
 		send_held(fd, null, MANY);
+	} else if (strcmp(how, "early") == 0) {
+		change_version(fd);
 	} else {
 		send_head(fd, 9, FRAME_SPEAKS, 0);
 		expect(fd, FRAME_REEXEC);
@@ -871,6 +908,7 @@ main(int argc, char **argv)
 	tcase_add_test(tc, what_stands_in_its_way_is_an_error);
 	tcase_add_test(tc, one_of_another_version_says_so);
 	tcase_add_test(tc, one_of_another_version_may_renew_itself);
+	tcase_add_test(tc, what_is_asked_for_too_early_waits_for_the_welcome);
 	tcase_add_test(tc, one_that_stays_of_another_version_is_asked_once);
 	tcase_add_test(tc, one_of_another_build_is_asked_to_renew_and_used_meanwhile);
 	tcase_add_test(tc, descriptors_of_a_held_job_that_are_missing_end_the_connection);
