@@ -1,7 +1,7 @@
 #!/bin/sh
 # The programs' options and their documents say the same: the sample file and slotd.conf(5) are
-# those that the table makes, slotd(8) has the options of --help, slotctl(1) is what
-# slotctl's help makes, and no document names a verb that isn't there.
+# those that the table makes, slotd(8) and slotd-launcher(8) have the options of --help, slotctl(1)
+# is what slotctl's help makes, and no document names a verb that isn't there.
 cd "${SLOT_SOURCE_DIR:-$(dirname "$0")/..}" || exit 1
 build=${SLOT_BUILD_DIR:-build}
 passed=0 failed=0
@@ -31,10 +31,12 @@ result 'man/slotd.conf.5 differs from slotd --print-config-man' "$(diff -u man/s
 result 'the sample file is refused' \
 	"$("$build/slotd" --config conf/slotd.conf --check-config 2>&1 >/dev/null)"
 
-"$build/slotd" --help >"$tmp/help"
-options_in "$tmp/help" >"$tmp/slotd"
-options_in man/slotd.8 >"$tmp/slotd.8"
-result 'options of slotd --help and slotd(8) differ' "$(diff "$tmp/slotd" "$tmp/slotd.8")"
+for name in slotd slotd-launcher; do
+	"$build/$name" --help >"$tmp/help"
+	options_in "$tmp/help" >"$tmp/$name"
+	options_in "man/$name.8" >"$tmp/$name.8"
+	result "options of $name --help and $name(8) differ" "$(diff "$tmp/$name" "$tmp/$name.8")"
+done
 
 python3 man/slotctl.py "$build" >"$tmp/slotctl.1"
 result 'man/slotctl.1 differs from what man/slotctl.py makes' "$(diff -u man/slotctl.1 "$tmp/slotctl.1")"

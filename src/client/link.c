@@ -351,9 +351,11 @@ link_fini(struct link *l)
 	l->out = NULL;
 }
 
-int
-link_connect_now(const char *path)
+/* connect() on AF_UNIX waits only where the backlog is full; a send timeout bounds that. */
+static int
+connect_with(const char *path, int flags)
 {
+	const struct timeval patience = { .tv_sec = LINK_CONNECT_SECONDS };
 	struct slot_paths_address address;
 	int error = slot_paths_address_init(&address, path);
 
@@ -361,9 +363,11 @@ link_connect_now(const char *path)
 		errno = -error;
 		return -1;
 	}
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
-	if (fd < 0 || connect(fd, (const struct sockaddr *)&address.sa, address.len) != 0) {
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) != 0 ||
+	    connect(fd, (const struct sockaddr *)&address.sa, address.len) != 0 ||
+	    fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
 		error = errno;
 		if (fd >= 0)
 			close(fd);
@@ -377,30 +381,13 @@ link_connect_now(const char *path)
 int
 link_connect(const char *path)
 {
-	/* connect() on AF_UNIX waits only where the backlog is full; a send timeout bounds that. */
-	const struct timeval patience = { .tv_sec = LINK_CONNECT_SECONDS };
-	const struct timeval none = { 0 };
-	struct slot_paths_address address;
-	int error = slot_paths_address_init(&address, path);
+	return connect_with(path, 0);
+}
 
-	if (error != 0) {
-		errno = -error;
-		return -1;
-	}
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) != 0 ||
-	    connect(fd, (const struct sockaddr *)&address.sa, address.len) != 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none)) != 0 ||
-	    fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
-		error = errno;
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	slot_paths_address_fini(&address);
-	errno = error;
-	return fd;
+int
+link_connect_now(const char *path)
+{
+	return connect_with(path, SOCK_NONBLOCK);
 }
 
 bool

@@ -17,7 +17,7 @@ place_init(struct place *p, int cursor, const json_t *params)
 	p->known = json_is_integer(since);
 	p->seq = p->known ? (uint64_t)json_integer_value(since) : 0;
 	for (int fd = 0; fd < PLACE_FDS; fd++)
-		p->next[fd] = off > 0 ? off : 0;
+		p->next[fd] = p->sent[fd] = off > 0 ? off : 0;
 }
 
 void
@@ -77,6 +77,9 @@ move_offset(struct place *p, json_t *item, uint64_t *size, uint64_t *again)
 	*size = (uint64_t)len;
 	if (fd < 0 || fd >= PLACE_FDS)
 		return true;
+	if (off < p->sent[fd])
+		p->next[fd] = off;
+	p->sent[fd] = off + len;
 	int64_t told = p->next[fd] - off;
 
 	if (p->moved_on && told > 0 && told >= len) {
@@ -205,7 +208,7 @@ go_on_with_jobs(struct place *p, json_t *params, json_t **result)
 }
 
 static int
-go_on_from_offset(const struct place *p, json_t *params)
+go_on_from_offset(struct place *p, json_t *params)
 {
 	const json_t *fds = json_object_get(params, "fds");
 	int64_t off = -1;
@@ -218,7 +221,9 @@ go_on_from_offset(const struct place *p, json_t *params)
 		if (asked && (off < 0 || p->next[fd] < off))
 			off = p->next[fd];
 	}
-	return off > 0 ? set(params, "off", json_integer(off)) : 0;
+	for (int fd = 0; fd < PLACE_FDS; fd++)
+		p->sent[fd] = off;
+	return set(params, "off", json_integer(off > 0 ? off : 0));
 }
 
 int

@@ -21,6 +21,7 @@ struct logging {
 	bool follow;
 	int64_t lines; /* -1: all */
 	bool warned;
+	int64_t next; /* following: the byte that comes next */
 	char *tail; /* with lines: the end of what was read */
 	size_t tail_len, tail_cap;
 };
@@ -150,8 +151,11 @@ on_item(struct ctl *ctl, json_t *item, void *arg)
 		ctl_error("the daemon sent output that can't be read");
 		return false;
 	}
-	print_data(l, json_integer_value(json_object_get(item, "off")),
-	    json_object_get(item, "data"), data, len);
+	int64_t off = json_integer_value(json_object_get(item, "off"));
+
+	output_note_missing(l->job, l->fd, l->next, off);
+	l->next = off + (int64_t)len;
+	print_data(l, off, json_object_get(item, "data"), data, len);
 	free(data);
 	return ctl_flush();
 }
@@ -162,6 +166,7 @@ follow(struct ctl *ctl, struct logging *l, int64_t off)
 	json_t *params = json_pack("{s:I, s:[i], s:I}", "job", (json_int_t)l->job, "fds", l->fd,
 	    "off", (json_int_t)off);
 
+	l->next = off;
 	return ctl_stream(ctl, "output.follow", params, on_item, l, NULL);
 }
 

@@ -34,6 +34,14 @@ output_read(struct ctl *ctl, int64_t job, int fd, int64_t *off, output_page_fn p
 	return 0;
 }
 
+void
+output_note_missing(int64_t job, int fd, int64_t next, int64_t off)
+{
+	if (off > next)
+		ctl_note("job %lld: %lld bytes of its %s were not kept", (long long)job,
+		    (long long)(off - next), fd == 1 ? "stdout" : "stderr");
+}
+
 static bool
 copy_page(const json_t *page, const char *data, size_t len, void *arg)
 {

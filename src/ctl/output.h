@@ -13,6 +13,9 @@ typedef bool (*output_page_fn)(const json_t *page, const char *data, size_t len,
 int output_read(struct ctl *ctl, int64_t job, int fd, int64_t *off, output_page_fn page,
     void *arg);
 
+/* What comes next is not at `next` but at `off`: says so where bytes between them are missing. */
+void output_note_missing(int64_t job, int fd, int64_t next, int64_t off);
+
 /* Copies it to `out` (stdout or stderr). */
 int output_copy(struct ctl *ctl, int64_t job, int fd, FILE *out);
 

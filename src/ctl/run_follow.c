@@ -7,13 +7,16 @@
 
 #include <event2/event.h>
 
+#include "ctl/output.h"
 #include "ctl/sink.h"
 
 #define FOLLOW_WINDOW (256 * 1024)
 
 struct run_follow {
 	struct slot_stream *stream;
+	int64_t job;
 	struct sink sinks[3]; /* by descriptor */
+	int64_t next[3];      /* byte of each */
 	uint64_t unconsumed;  /* bytes that came and have no credit yet */
 	bool at_end;
 	struct event *soon;
@@ -59,12 +62,15 @@ on_item(struct slot_stream *s, const json_t *item, void *arg)
 {
 	struct run_follow *f = arg;
 	json_int_t fd = json_integer_value(json_object_get(item, "fd"));
+	json_int_t off = json_integer_value(json_object_get(item, "off"));
 	size_t len = 0;
 	char *data = slot_json_to_bytes(json_object_get(item, "data"), &len);
 
 	(void)s;
 	f->unconsumed += len;
 	if (data != NULL && (fd == 1 || fd == 2)) {
+		output_note_missing(f->job, (int)fd, f->next[fd], off);
+		f->next[fd] = off + (int64_t)len;
 		sink_add(&f->sinks[fd], data, len);
 		sink_flush(&f->sinks[fd]);
 	}
@@ -98,6 +104,8 @@ run_follow_new(struct ctl *ctl, int64_t job)
 	}
 	f->soon = event_new(ctl->base, -1, 0, on_soon, f);
 	bool made = f->soon != NULL;
+
+	f->job = job;
 
 	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
 		f->sinks[fd].fd = -1;

@@ -21,7 +21,7 @@ open_batch(struct engine *e)
 	e->spare = NULL;
 	if (b == NULL)
 		abort(); /* nothing of a turn could be recorded any more */
-	b->number = ++e->batches;
+	b->number = b->last = ++e->batches;
 	b->next = NULL;
 	return e->open = b;
 }
@@ -61,6 +61,16 @@ batch_add(struct engine *e, enum fact_kind kind, struct job *job, struct row_run
 	engine_touch(e);
 }
 
+static void
+add_mark(struct batch *b, const struct batch_mark *m)
+{
+	if (b->ndirty == b->dirty_cap)
+		b->dirty = grown(b->dirty, &b->dirty_cap, sizeof *b->dirty);
+	m->session->mark_batch = b->number;
+	m->session->mark_index = b->ndirty;
+	b->dirty[b->ndirty++] = *m;
+}
+
 void
 batch_mark(struct engine *e, struct session *s)
 {
@@ -71,12 +81,9 @@ batch_mark(struct engine *e, struct session *s)
 		b->dirty[s->mark_index].position = s->appended;
 		return;
 	}
-	if (b->ndirty == b->dirty_cap)
-		b->dirty = grown(b->dirty, &b->dirty_cap, sizeof *b->dirty);
-	s->mark_batch = b->number;
-	s->mark_index = b->ndirty;
 	s->marks++;
-	b->dirty[b->ndirty++] = (struct batch_mark){ session_ref(s), s->appended };
+	add_mark(b, &(struct batch_mark){ session_ref(s), s->appended, s->mark_batch,
+	    s->mark_index });
 }
 
 /* What the launcher told of the attempt is durable. (Of a lost one another would have.) */
@@ -148,6 +155,19 @@ release(struct batch_mark *m)
 }
 
 static void
+release_all(struct engine *e, struct batch *b)
+{
+	if (b->ndirty > 0)
+		failpoint(FAILPOINT_REPLY_BEFORE);
+	for (size_t i = 0; i < b->ndirty; i++)
+		release(&b->dirty[i]);
+	recycle(e, b);
+	engine_unstuck(e);
+	if (e->shutting_down)
+		engine_check_idle(e);
+}
+
+static void
 on_commit(void *arg, uint64_t number, int error)
 {
 	struct engine *e = arg;
@@ -160,7 +180,7 @@ on_commit(void *arg, uint64_t number, int error)
 	e->in_flight = b->next;
 	if (e->in_flight == NULL)
 		e->in_flight_tail = &e->in_flight;
-	e->committed = b->number;
+	e->committed = b->last;
 	for (size_t i = 0; i < b->nfacts; i++) {
 		act(e, &b->facts[i]);
 		job_unref(b->facts[i].job);
@@ -168,34 +188,60 @@ on_commit(void *arg, uint64_t number, int error)
 	}
 	if (e->published_seq != seen)
 		hub_completed(e);
-	if (b->ndirty > 0)
-		failpoint(FAILPOINT_REPLY_BEFORE);
-	for (size_t i = 0; i < b->ndirty; i++)
-		release(&b->dirty[i]);
-	recycle(e, b);
-	engine_unstuck(e);
+	release_all(e, b);
 	if (e->store->durable)
 		engine_touch(e); /* the frames that this queued for the launcher leave */
-	if (e->shutting_down)
-		engine_check_idle(e);
 }
 
-/* Nothing of this turn is to be recorded, and the disk is full: what was written in it leaves now,
- * but for sessions of which something waits already. True: nothing is left of the batch. */
-static bool
-pass_by(struct engine *e, struct batch *b)
+/* The disk is full: what was written in this turn leaves now, but for sessions of which something
+ * waits already. */
+static void
+pass_by(struct batch *b)
 {
 	size_t left = 0;
 
-	if (!e->store->stuck || e->failed || b->nfacts > 0 || b->changed)
-		return false;
 	for (size_t i = 0; i < b->ndirty; i++)
 		if (b->dirty[i].session->marks > 1)
 			b->dirty[left++] = b->dirty[i];
 		else
 			release(&b->dirty[i]);
 	b->ndirty = left;
-	return left == 0;
+}
+
+/* What was written in this turn leaves when `to` has committed. */
+static void
+join(struct engine *e, struct batch *to, struct batch *b)
+{
+	to->last = b->last;
+	for (size_t i = 0; i < b->ndirty; i++) {
+		struct batch_mark *m = &b->dirty[i];
+		struct session *s = m->session;
+
+		if (m->before_batch != to->number) {
+			add_mark(to, m);
+			continue;
+		}
+		to->dirty[m->before_index].position = m->position;
+		s->mark_batch = to->number;
+		s->mark_index = m->before_index;
+		s->marks--;
+		session_unref(s); /* (the older mark counts it) */
+	}
+	recycle(e, b);
+}
+
+/* Nothing of this turn is to be recorded. */
+static void
+commit_nothing(struct engine *e, struct batch *b)
+{
+	if (e->in_flight == NULL) {
+		e->committed = b->last;
+		release_all(e, b);
+		return;
+	}
+	if (e->store->stuck)
+		pass_by(b);
+	join(e, slot_container_of(e->in_flight_tail, struct batch, next), b);
 }
 
 void
@@ -206,8 +252,8 @@ batch_commit(struct engine *e)
 	if (b == NULL)
 		return;
 	e->open = NULL;
-	if (pass_by(e, b)) {
-		recycle(e, b);
+	if (b->nfacts == 0 && !b->changed && !e->failed) {
+		commit_nothing(e, b);
 		return;
 	}
 	*e->in_flight_tail = b;

@@ -5,8 +5,10 @@
  * batch is durable. Only then is a job started, a future settled, a client told. Batches commit in
  * order; later turns go on meanwhile.
  *
- * While the disk is so full that batches wait, a turn in which nothing was to be recorded need not
- * wait with them: reads and refusals get through, as far as their order on a connection allows.
+ * A turn in which nothing was to be recorded makes no commit: what was written in it leaves with the
+ * batch before it, on which what it says may rest. While the disk is so full that batches wait it
+ * need not wait with them: reads and refusals get through, as far as their order on a connection
+ * allows.
  */
 #include "store/row.h"
 #include <stdbool.h>
@@ -36,11 +38,14 @@ struct fact {
 struct batch_mark {
 	struct session *session; /* counted: wrote while the batch was open … */
 	uint64_t position;       /* … up to here of its output */
+	uint64_t before_batch;   /* the batch that held its mark until then, … */
+	size_t before_index;     /* … and where in it */
 };
 
 struct batch {
 	struct batch *next; /* in flight, in order */
 	uint64_t number;
+	uint64_t last; /* of the turns whose output it releases */
 	struct fact *facts;
 	size_t nfacts, cap;
 	struct batch_mark *dirty;
@@ -57,7 +62,7 @@ void batch_changed(struct engine *e);
 /* Session wrote: its bytes so far may leave once the open batch has committed. */
 void batch_mark(struct engine *e, struct session *s);
 
-/* Ends the turn: commits the open batch. */
+/* Ends the turn: commits the open batch, where something is to be recorded. */
 void batch_commit(struct engine *e);
 void batches_free(struct engine *e);
 

@@ -34,14 +34,15 @@ add_dependent(struct job *on, uint64_t id)
 	return 0;
 }
 
+/* `job` waits for something that ended ok, or not, or nobody knows how. */
 static bool
-satisfied_by(const struct job *job, const struct row *on)
+satisfied_by(const struct job *job, bool ok)
 {
-	return (job->row->spec->flags & SPEC_AFTER_ANY) || on->run->ok;
+	return (job->row->spec->flags & SPEC_AFTER_ANY) || ok;
 }
 
 /* A row that `after` names, counted. NULL: unknown (it was there when checked, and could only be
- * pruned if done), or *error is set. */
+ * pruned if done, and that well, or its end had been told), or *error is set: it is damaged. */
 typedef struct row *(*find_row)(struct store *s, uint64_t id, int *error);
 
 static struct row *
@@ -84,11 +85,11 @@ enter_one(struct job *job, uint64_t id, find_row find)
 	int error, rc = 1;
 	struct row *on = find(s, id, &error);
 
-	if (on == NULL)
-		return error < 0 ? error : 1;
-	if (on->phase != ROW_DONE) {
+	if (error == -ENOMEM)
+		return error;
+	if (on != NULL && on->phase != ROW_DONE) {
 		rc = wait_for(job, on) < 0 ? -ENOMEM : 1;
-	} else if (!satisfied_by(job, on)) {
+	} else if (!satisfied_by(job, on != NULL ? on->run->ok : error == 0)) {
 		job_finish(job, MSG_OUTCOME_DEPENDENCY_FAILED, MSG_REASON_NONE);
 		rc = 0;
 	}
@@ -154,7 +155,7 @@ tell(struct job *dependent, const struct job *ended)
 
 	if (job_phase(dependent) != ROW_PENDING || t == NULL || t->waits_for == 0)
 		return;
-	if (!satisfied_by(dependent, ended->row))
+	if (!satisfied_by(dependent, ended->row->run->ok))
 		job_finish(dependent, MSG_OUTCOME_DEPENDENCY_FAILED, MSG_REASON_NONE);
 	else if (--t->waits_for == 0)
 		job_release_hold(dependent, JOB_HELD_AFTER);

@@ -567,6 +567,10 @@ job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 	}
 	if (run_exit_known(active) && !run_will_retry(job))
 		return false;
+	if (!active->launched && !active->awaiting) { /* its start is in flight: not any more */
+		job_finish(job, MSG_OUTCOME_CANCELLED, reason);
+		return true;
+	}
 	if (!active->cancelled) {
 		active->cancelled = true;
 		active->cancel_reason = reason;

@@ -55,8 +55,11 @@ on_hello(struct request *req)
 		request_bad_param(req, "protocol", "this daemon speaks protocol 1 only");
 		return;
 	}
-	if (p->session != NULL)
-		session_take_over(s, p->session);
+	if (p->session != NULL && session_take_over(s, p->session) < 0) {
+		request_error(req, RPC_INVALID_STATE, "bound jobs were submitted on this connection "
+		    "already: give the session before that");
+		return;
+	}
 	result.session = s->token;
 	fill_limits(e, &result.limits);
 	request_reply(req, &result);

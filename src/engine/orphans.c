@@ -152,19 +152,24 @@ absent_free(struct job_absent *a)
 }
 
 bool
+orphans_await_it(struct engine *e, uint32_t uid, const uint8_t *session)
+{
+	return find_absent(e, uid, session) != NULL;
+}
+
+void
 orphans_claim(struct engine *e, uint32_t uid, const uint8_t *session, struct job_ties_list *list)
 {
 	struct job_absent *a = find_absent(e, uid, session);
 	struct job_ties *t;
 
 	if (a == NULL)
-		return false;
+		return;
 	while ((t = LIST_FIRST(&a->jobs)) != NULL) {
 		LIST_REMOVE(t, of_owner);
 		LIST_INSERT_HEAD(list, t, of_owner);
 	}
 	absent_free(a);
-	return true;
 }
 
 static void

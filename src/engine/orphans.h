@@ -13,8 +13,10 @@ void orphans_add(struct engine *e, struct job_ties_list *list, enum msg_reason r
 int orphans_await(struct engine *e, struct job *job);
 /* All that wait are known: from now on they wait for bound_grace. */
 void orphans_await_until(struct engine *e, int64_t due_us);
-/* This session of the uid is back: its jobs go to `list`. False: none waited for it. */
-bool orphans_claim(struct engine *e, uint32_t uid, const uint8_t *session,
+/* Does any wait for this session of the uid? */
+bool orphans_await_it(struct engine *e, uint32_t uid, const uint8_t *session);
+/* It is back: those that waited for it, if any, go to `list`. */
+void orphans_claim(struct engine *e, uint32_t uid, const uint8_t *session,
     struct job_ties_list *list);
 void orphans_init(struct engine *e);
 void orphans_fini(struct engine *e);

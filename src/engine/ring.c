@@ -71,7 +71,7 @@ ring_fini(struct ring *r)
 int
 ring_leave(struct ring *r)
 {
-	if (r->slot)
+	if (ring_is_in_slot(r))
 		r->memory = NULL;
 	r->slot = NULL;
 	r->keep_file = true;
@@ -177,15 +177,15 @@ ring_needs_file(const struct ring *r, size_t len)
 int
 ring_move_to_file(struct ring *r, int fd)
 {
-	unsigned char *memory;
+	unsigned char *heap;
 	int64_t pos = 0;
 
 	if (r->spool && !r->slot) /* (taken beforehand where it is shared) */
 		ring_memory_grow(r, 1);
-	memory = r->memory;
+	heap = ring_is_in_slot(r) ? NULL : r->memory;
 	/* Only the writer changes the bytes, and they lie in a line: no lock to write them. */
 	while (pos < r->end) {
-		ssize_t n = pwrite(fd, memory + pos, (size_t)(r->end - pos), (off_t)pos);
+		ssize_t n = pwrite(fd, r->memory + pos, (size_t)(r->end - pos), (off_t)pos);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -199,9 +199,9 @@ ring_move_to_file(struct ring *r, int fd)
 	ring_record_storage(r);
 	r->memory = NULL;
 	r->allocated = 0;
+	ring_set_bounds(r, r->start, r->end); /* (of one on the heap the record said less) */
 	ring_unlock(r);
-	if (!r->slot)
-		free(memory);
+	free(heap);
 	atomic_fetch_add_explicit(&r->group->files, 1, memory_order_relaxed);
 	return 0;
 }

@@ -16,10 +16,10 @@
 void
 ring_memory_free(struct ring *r)
 {
+	if (!ring_is_in_slot(r))
+		free(r->memory);
 	if (r->slot)
 		spool_slot_give_back(r->slot);
-	else
-		free(r->memory);
 	r->slot = NULL;
 	r->memory = NULL;
 	r->allocated = 0;
@@ -35,7 +35,8 @@ memory_is_short(struct ring *r)
 	ring_set_error(r, ENOMEM);
 }
 
-/* The spool has no room: on the heap, where it dies with the engine. */
+/* The spool has no room: on the heap, where it dies with the engine. A slot that it has stays, to
+ * say so. */
 static void
 move_to_heap(struct ring *r, int error, size_t need)
 {
@@ -52,9 +53,9 @@ move_to_heap(struct ring *r, int error, size_t need)
 	}
 	if (r->allocated > 0)
 		memcpy(memory, r->memory, (size_t)ring_min(r->end, (int64_t)r->allocated));
-	ring_memory_free(r);
 	r->memory = memory;
 	r->allocated = need;
+	ring_record_lost(r, r->mortal);
 }
 
 /* Makes sure of `need` bytes in the slot, or sees to it that it won't be asked again. */
@@ -122,7 +123,8 @@ ring_memory_append(struct ring *r, const unsigned char *data, size_t len)
 	if (len > 0) {
 		pos = (size_t)((end - (int64_t)len) % r->room);
 		first = len < room - pos ? len : room - pos;
-		ring_record_start(r, ring_max(r->start, end - r->room));
+		if (ring_is_in_slot(r))
+			ring_record_start(r, ring_max(r->start, end - r->room));
 		memcpy(r->memory + pos, data, first);
 		memcpy(r->memory, data + first, len - first);
 	}

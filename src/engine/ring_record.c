@@ -1,6 +1,7 @@
 /*
  * The record is written so that whoever reads it after a kill between any two instructions finds
- * nothing that isn't there: start before the bytes are overwritten, end after they are written.
+ * nothing that isn't there: start before the bytes are overwritten, end after they are written. Of
+ * a stream on the heap nothing is kept, but it says how far that went.
  */
 #include "engine/ring_record.h"
 
@@ -14,6 +15,14 @@ ring_record_start(struct ring *r, int64_t start)
 		/* The stores that overwrite them are not to come before. */
 		atomic_thread_fence(memory_order_release);
 	}
+}
+
+void
+ring_record_lost(struct ring *r, int error)
+{
+	ring_record_start(r, r->end);
+	if (r->error == 0)
+		atomic_store_explicit(&r->slot->record->error, error, memory_order_relaxed);
 }
 
 void
@@ -37,7 +46,7 @@ ring_set_bounds(struct ring *r, int64_t start, int64_t end)
 {
 	int64_t more = (end - start) - (r->end - r->start);
 
-	ring_record_start(r, start);
+	ring_record_start(r, r->memory != NULL && !ring_is_in_slot(r) ? end : start);
 	if (r->slot)
 		atomic_store_explicit(&r->slot->record->end, end, memory_order_release);
 	r->start = start;

@@ -34,6 +34,8 @@ run_begin(struct job_run *run, uint64_t launcher)
 {
 	run->launched = run->exited = run->lost = run->stdin_used = run->files_taken = false;
 	run->launcher = launcher;
+	run_drop_capture(run); /* what the one before wrote is not this one's */
+	run_drop_output(run->job->row);
 }
 
 void
@@ -312,6 +314,8 @@ run_on_exit(struct engine *e, const struct launch_exit *x)
 	struct job_run *run = job != NULL ? job->active : NULL;
 
 	failpoint(FAILPOINT_EXIT_RECEIVED);
+	if (run != NULL && run->lost && job->row->attempt == x->attempt && job->row->uncommitted > 0)
+		run->unacked = x->attempt; /* not so lost, but that is being recorded */
 	if (run != NULL && (run->unacked == x->attempt || run->awaiting))
 		return; /* told twice; the ack comes with the commit */
 	if (run == NULL || job_phase(job) != ROW_RUNNING || job->row->attempt != x->attempt ||

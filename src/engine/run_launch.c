@@ -177,11 +177,7 @@ run_launch(struct job *job)
 	int rc;
 
 	if (job_phase(job) != ROW_RUNNING || run->launched)
-		return;
-	if (run->cancelled) { /* between its batch and its commit: it never starts */
-		job_finish(job, MSG_OUTCOME_CANCELLED, run->cancel_reason);
-		return;
-	}
+		return; /* (cancelled between its batch and its commit: it never starts) */
 	if (!may_launch(e, run)) {
 		run_not_started(job, 0);
 		return;

@@ -357,7 +357,18 @@ session_request_gone(struct session *s)
 		session_close(s, "done");
 }
 
-bool
+static struct session *
+find_other(const struct session *s, const uint8_t *id)
+{
+	struct session *old;
+
+	TAILQ_FOREACH(old, &s->engine->sessions, entry)
+		if (old != s && old->uid == s->uid && memcmp(old->id, id, sizeof old->id) == 0)
+			break;
+	return old;
+}
+
+int
 session_take_over(struct session *s, const char *token)
 {
 	struct engine *e = s->engine;
@@ -365,21 +376,20 @@ session_take_over(struct session *s, const char *token)
 	struct session *old;
 	struct job_ties *t;
 
-	if (!parse_token(token, id))
-		return false;
-	if (orphans_claim(e, s->uid, id, &s->bound)) {
-		take_id(s, id);
-		return true;
-	}
-	TAILQ_FOREACH(old, &e->sessions, entry)
-		if (old != s && old->uid == s->uid && memcmp(old->id, id, sizeof id) == 0)
-			break;
-	if (old == NULL)
-		return false;
-	while ((t = LIST_FIRST(&old->bound)) != NULL) {
+	if (!parse_token(token, id) || memcmp(s->id, id, sizeof id) == 0)
+		return 0;
+	old = find_other(s, id);
+	if (old == NULL && !orphans_await_it(e, s->uid, id))
+		return 0;
+	if (e->store->durable && (s->named || !LIST_EMPTY(&s->bound)))
+		return -EBUSY;
+	orphans_claim(e, s->uid, id, &s->bound);
+	while (old != NULL && (t = LIST_FIRST(&old->bound)) != NULL) {
 		LIST_REMOVE(t, of_owner);
 		LIST_INSERT_HEAD(&s->bound, t, of_owner);
 	}
 	take_id(s, id);
-	return make_token(old);
+	if (old != NULL)
+		make_token(old); /* (without: two with one id, of which the older has nothing) */
+	return 0;
 }

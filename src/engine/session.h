@@ -44,6 +44,7 @@ struct session {
 	bool half_closed, closing, closed;
 	bool reading;      /* the read event is in */
 	bool choked;       /* some stream waits for its output to leave */
+	bool named;        /* rows name it */
 	uint8_t id[ROW_SESSION_LEN]; /* what the rows of bound jobs name … */
 	char token[2 * ROW_SESSION_LEN + 1]; /* … and the client, in hexadecimal */
 
@@ -100,9 +101,10 @@ void session_close_fds(struct engine *e, const int *fds, unsigned n);
 void session_release(struct session *s, uint64_t position);
 /* A request ended: a half-closed session without any is done. */
 void session_request_gone(struct session *s);
-/* Gives it what an earlier connection of the same uid held, to this engine or one before it.
- * True: there was one. */
-bool session_take_over(struct session *s, const char *token);
+/* Gives it what an earlier connection of the same uid held, to this engine or one before it; if
+ * there was none, nothing. 0, or -EBUSY: it has bound jobs of its own, which a restart would look
+ * for under the id that it would give up. */
+int session_take_over(struct session *s, const char *token);
 
 /* ---- on a manual loop, which watches no descriptors: a test is the peer ---- */
 

@@ -171,6 +171,7 @@ struct draft { /* everything of one job that can fail, made before any job is */
 	struct env_blob *env;
 	struct row *existing;      /* under its key … */
 	const struct draft *twin;  /* … or an earlier draft of the same batch */
+	const char *queue;         /* NULL: its spec's; a retry stays where its job was moved to */
 	int fds[3];
 };
 
@@ -415,7 +416,7 @@ let_go(struct engine *e, struct job *job)
 static struct job *
 make_one(struct engine *e, struct session *s, struct job_ties_list *stream, struct draft *d)
 {
-	const char *queue = spec_at(d->spec, d->spec->queue_off);
+	const char *queue = d->queue != NULL ? d->queue : spec_at(d->spec, d->spec->queue_off);
 	struct job_new in = {
 		.spec = d->spec,
 		.env = d->env,
@@ -431,6 +432,7 @@ make_one(struct engine *e, struct session *s, struct job_ties_list *stream, stru
 	if (job == NULL)
 		return NULL;
 	*d = (struct draft){ .fds = { -1, -1, -1 } };
+	s->named |= in.owner != NULL;
 	if (job->row->spec->key_off != 0) {
 		keys_add(&e->keys, job->row); /* without memory: a retry makes a second job */
 		load_key_made(e, job->row);
@@ -592,8 +594,7 @@ enum submit_result
 submit_again(struct request *req, struct row *row, int64_t *id, struct rpc_failure *why)
 {
 	struct engine *e = req->engine;
-	struct draft d = { .fds = { -1, -1, -1 } };
-	const char *queue = spec_at(row->spec, row->spec->queue_off);
+	struct draft d = { .fds = { -1, -1, -1 }, .queue = row->queue };
 	enum submit_result result = SUBMIT_REFUSED;
 	struct job *job;
 
@@ -609,8 +610,8 @@ submit_again(struct request *req, struct row *row, int64_t *id, struct rpc_failu
 		    "(keep_env)", (unsigned long long)row->id);
 		return SUBMIT_REFUSED;
 	}
-	if (queue_find(e->queues, queue) == NULL) {
-		rpc_fail(why, RPC_INVALID_STATE, "its queue \"%s\" is gone", queue);
+	if (queue_find(e->queues, row->queue) == NULL) {
+		rpc_fail(why, RPC_INVALID_STATE, "its queue \"%s\" is gone", row->queue);
 		return SUBMIT_REFUSED;
 	}
 	d.spec = spec_again(row->spec);

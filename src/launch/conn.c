@@ -23,9 +23,15 @@ static struct conn *conn_of(struct launch *l)
 
 /* ---- the end of a connection ---- */
 
-void conn_destroy(struct conn *c)
+static void drop_requests(struct conn *c)
 {
 	outbox_clear(&c->outbox);
+	outbox_clear(&c->early);
+}
+
+void conn_destroy(struct conn *c)
+{
+	drop_requests(c);
 	if (c->readable)
 		event_free(c->readable);
 	if (c->writable)
@@ -84,7 +90,7 @@ void conn_lose(struct conn *c, const char *why)
 	if (c->lost || c->freed)
 		return;
 	c->lost = true;
-	outbox_clear(&c->outbox);
+	drop_requests(c);
 	event_del(c->readable);
 	event_del(c->writable);
 	event_del(c->retry);
@@ -98,7 +104,7 @@ void conn_lose(struct conn *c, const char *why)
 /* For trouble outside the loop's callbacks: on_lost is called from the loop. */
 static void give_up(struct conn *c, const char *why)
 {
-	outbox_clear(&c->outbox);
+	drop_requests(c);
 	event_del(c->writable);
 	snprintf(c->why, sizeof(c->why), "%s", why);
 	event_active(c->readable, EV_TIMEOUT, 0);
@@ -134,7 +140,7 @@ void conn_flush(struct launch *l)
 		return;
 	case EPIPE: /* the reader tells: what the launcher said before it went comes first */
 	case ECONNRESET:
-		outbox_clear(&c->outbox);
+		drop_requests(c);
 		event_del(c->writable);
 		event_active(c->readable, EV_READ, 0);
 		return;
@@ -165,6 +171,11 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 
 /* ---- requests ---- */
 
+static struct outbox *box_of(struct conn *c)
+{
+	return c->durable && !c->welcomed ? &c->early : &c->outbox;
+}
+
 static int conn_run(struct launch *l, const struct launch_run *run)
 {
 	struct conn *c = conn_of(l);
@@ -173,26 +184,33 @@ static int conn_run(struct launch *l, const struct launch_run *run)
 		outbox_refuse_run(run);
 		return -EPIPE;
 	}
-	return outbox_add_run(&c->outbox, run);
+	return outbox_add_run(box_of(c), run);
 }
 
-/* A request without a way to report a failure: without memory for it the whole connection is
- * given up. NULL: it was, or had ended before. */
-void *conn_request(struct conn *c, enum frame_type type, size_t len)
+/* A zeroed frame. Without memory for it the whole connection is given up, for there is no other
+ * way to report that; NULL: it was, or had ended before. */
+static void *add(struct conn *c, struct outbox *box, enum frame_type type, size_t len)
 {
 	void *f;
 
 	if (c->lost || c->freed)
 		return NULL;
-	f = outbox_add(&c->outbox, type, len);
+	f = outbox_add(box, type, len);
 	if (!f)
 		give_up(c, "out of memory for a frame");
 	return f;
 }
 
+static void *request(struct launch *l, enum frame_type type, size_t len)
+{
+	struct conn *c = conn_of(l);
+
+	return add(c, box_of(c), type, len);
+}
+
 static void conn_cancel(struct launch *l, uint64_t job, uint32_t attempt, int64_t grace_ms)
 {
-	struct frame_cancel *f = conn_request(conn_of(l), FRAME_CANCEL, sizeof(*f));
+	struct frame_cancel *f = request(l, FRAME_CANCEL, sizeof(*f));
 
 	if (!f)
 		return;
@@ -204,7 +222,7 @@ static void conn_cancel(struct launch *l, uint64_t job, uint32_t attempt, int64_
 static void conn_signal(struct launch *l, uint64_t job, uint32_t attempt, int signo,
     enum launch_scope scope, uint64_t token)
 {
-	struct frame_signal *f = conn_request(conn_of(l), FRAME_SIGNAL, sizeof(*f));
+	struct frame_signal *f = request(l, FRAME_SIGNAL, sizeof(*f));
 
 	if (!f)
 		return;
@@ -219,13 +237,13 @@ static void conn_ack(struct launch *l, uint64_t job, uint32_t attempt)
 {
 	struct conn *c = conn_of(l);
 
-	if (!c->lost && !c->freed && outbox_add_ack(&c->outbox, job, attempt) < 0)
+	if (!c->lost && !c->freed && outbox_add_ack(box_of(c), job, attempt) < 0)
 		give_up(c, "out of memory for a frame");
 }
 
 static void conn_ceiling(struct launch *l, uint32_t slots)
 {
-	struct frame_ceiling *f = conn_request(conn_of(l), FRAME_CEILING, sizeof(*f));
+	struct frame_ceiling *f = request(l, FRAME_CEILING, sizeof(*f));
 
 	if (f)
 		f->slots = slots;
@@ -233,7 +251,7 @@ static void conn_ceiling(struct launch *l, uint32_t slots)
 
 static void conn_close_stdin(struct launch *l, uint64_t job, uint32_t attempt)
 {
-	struct frame_stdin_closed *f = conn_request(conn_of(l), FRAME_STDIN_CLOSED, sizeof(*f));
+	struct frame_stdin_closed *f = request(l, FRAME_STDIN_CLOSED, sizeof(*f));
 
 	if (!f)
 		return;
@@ -241,10 +259,17 @@ static void conn_close_stdin(struct launch *l, uint64_t job, uint32_t attempt)
 	f->attempt = attempt;
 }
 
-void conn_greet(struct conn *c)
+void conn_say(struct conn *c, enum frame_type type, size_t len)
 {
-	if (conn_request(c, FRAME_HELLO, sizeof(struct frame_hello)))
+	if (add(c, &c->outbox, type, len))
 		conn_flush(&c->base);
+}
+
+void conn_welcomed(struct conn *c)
+{
+	c->welcomed = true;
+	outbox_move(&c->outbox, &c->early);
+	conn_flush(&c->base);
 }
 
 /* ---- start and end ---- */
@@ -319,6 +344,7 @@ struct conn *conn_new(const struct launch_handlers *handlers, void *arg)
 	c->arg = arg;
 	c->fd = c->pidfd = -1;
 	outbox_init(&c->outbox);
+	outbox_init(&c->early);
 	return c;
 }
 

@@ -25,8 +25,12 @@ struct conn {
 	pid_t pid; /* 0: reaped, or (of one that we did not start) not told yet */
 	struct event *readable, *writable, *retry, *died;
 	struct outbox outbox;
+	/* What is asked of one that outlives us before it has welcomed us: it may still speak
+	 * another version, and would not hear it. */
+	struct outbox early;
 	unsigned calls; /* handlers on the stack */
 	bool durable;   /* it outlives us, and need not be our child */
+	bool welcomed;
 	bool died_told; /* its pidfd has said so */
 	bool asked;     /* to re-exec: once */
 	unsigned foreign; /* version of the frames that it speaks, while that is another; or 0 */
@@ -59,10 +63,10 @@ int conn_watch_death(struct conn *c);
 /* The launcher can't be talked to any more. Told once. */
 void conn_lose(struct conn *c, const char *why);
 
-/* A zeroed frame in the outbox. Without memory for it the whole connection is given up; NULL: it
- * was, or had ended before. */
-void *conn_request(struct conn *c, enum frame_type type, size_t len);
-void conn_greet(struct conn *c); /* HELLO, at once */
+/* HELLO or REEXEC, at once and before WELCOME, too. */
+void conn_say(struct conn *c, enum frame_type type, size_t len);
+/* WELCOME is there: what was asked for before goes out. */
+void conn_welcomed(struct conn *c);
 void conn_flush(struct launch *l);
 
 /* Callbacks of events: something came; the launcher died. */

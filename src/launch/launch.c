@@ -42,7 +42,7 @@ struct launch *launch_start(struct event_base *base, const struct launch_options
 	*error = conn_events(c, base);
 	if (*error)
 		goto out;
-	conn_greet(c);
+	conn_say(c, FRAME_HELLO, sizeof(struct frame_hello));
 	return &c->base;
 out:
 	conn_destroy(c);
@@ -104,7 +104,7 @@ struct launch *launch_connect(struct event_base *base, const char *socket_path,
 	*error = conn_events(c, base);
 	if (*error)
 		goto out;
-	conn_greet(c);
+	conn_say(c, FRAME_HELLO, sizeof(struct frame_hello));
 	return &c->base;
 out:
 	conn_destroy(c);

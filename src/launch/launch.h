@@ -100,7 +100,7 @@ struct launch_handlers { /* all called from the loop */
 
 struct launch; /* a live connection, or a fake */
 
-struct launch_ops {
+struct launch_ops { /* what is asked before on_ready is sent with it */
 	/* Queues a start. 0 or a negative errno (nothing was queued; the fds are closed). A
 	 * launcher that refuses it answers with an exit of LAUNCH_SPAWN_FAILED. */
 	int (*run)(struct launch *l, const struct launch_run *run);

@@ -73,6 +73,16 @@ static void drop_first(struct outbox *box)
 	free(o);
 }
 
+void outbox_move(struct outbox *to, struct outbox *from)
+{
+	if (!from->first)
+		return;
+	*to->last = from->first;
+	to->last = from->last;
+	to->open_ack = from->open_ack;
+	outbox_init(from);
+}
+
 void outbox_clear(struct outbox *box)
 {
 	while (box->first)

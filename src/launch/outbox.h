@@ -17,6 +17,8 @@ struct outbox {
 
 void outbox_init(struct outbox *box);
 bool outbox_is_empty(const struct outbox *box);
+/* Moves all that is in `from` behind what is in `to`. */
+void outbox_move(struct outbox *to, struct outbox *from);
 /* Drops all frames and closes their descriptors. */
 void outbox_clear(struct outbox *box);
 

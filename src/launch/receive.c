@@ -24,8 +24,7 @@ static void close_fds(const int *fds, unsigned n)
 static void ask_reexec(struct conn *c)
 {
 	c->asked = true;
-	if (conn_request(c, FRAME_REEXEC, sizeof(struct frame_reexec)))
-		conn_flush(&c->base);
+	conn_say(c, FRAME_REEXEC, sizeof(struct frame_reexec));
 }
 
 /* It can't read our frames. */
@@ -46,7 +45,7 @@ static void take_renewed(struct conn *c, int error)
 	if (!c->foreign)
 		return;
 	if (error == 0) {
-		conn_greet(c);
+		conn_say(c, FRAME_HELLO, sizeof(struct frame_hello));
 		return;
 	}
 	snprintf(c->why, sizeof(c->why),
@@ -74,6 +73,7 @@ static void take_held(struct conn *c, const struct frame_held *f, const int *fds
 static void take_welcome(struct conn *c, const struct frame_welcome *f)
 {
 	c->foreign = 0;
+	conn_welcomed(c);
 	if (c->durable && !c->died) {
 		c->pid = (pid_t)f->pid;
 		conn_watch_death(c);

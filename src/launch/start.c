@@ -12,45 +12,14 @@
 
 #define CHILD_FD 3 /* the socket's number in the launcher */
 
-int launch_start_process(const struct launch_options *o, int fd, const char *socket_path,
-    pid_t *pid)
+/* The child has `fd` as CHILD_FD, and every signal as if nobody had touched it. 0 or an errno. */
+static int spawn_with(int fd, char *const argv[], pid_t *pid)
 {
-	char fd_name[] = "--engine-fd", jobs_name[] = "--jobs", grace_name[] = "--grace";
-	char socket_name[] = "--engine-socket";
-	char fd_arg[16], jobs[16], grace[32];
-	char *argv[10];
-	unsigned n = 0;
+	extern char **environ;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 	sigset_t none, all;
-	char *path = strdup(o->path), *where = socket_path ? strdup(socket_path) : NULL;
-	extern char **environ;
 	int error;
-
-	if (!path || (socket_path && !where)) {
-		free(path);
-		free(where);
-		return ENOMEM;
-	}
-	snprintf(fd_arg, sizeof(fd_arg), "%d", CHILD_FD);
-	snprintf(jobs, sizeof(jobs), "%u", o->jobs);
-	snprintf(grace, sizeof(grace), "%lld", (long long)o->grace_ms);
-	argv[n++] = path;
-	argv[n++] = fd_name;
-	argv[n++] = fd_arg;
-	if (where) {
-		argv[n++] = socket_name;
-		argv[n++] = where;
-	}
-	if (o->jobs) {
-		argv[n++] = jobs_name;
-		argv[n++] = jobs;
-	}
-	if (o->grace_ms >= 0) {
-		argv[n++] = grace_name;
-		argv[n++] = grace;
-	}
-	argv[n] = NULL;
 
 	sigemptyset(&none);
 	sigfillset(&all);
@@ -65,9 +34,40 @@ int launch_start_process(const struct launch_options *o, int fd, const char *soc
 		error = posix_spawnattr_setflags(&attr,
 		    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
 	if (!error)
-		error = posix_spawn(pid, path, &actions, &attr, argv, environ);
+		error = posix_spawn(pid, argv[0], &actions, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&actions);
+	return error;
+}
+
+int launch_start_process(const struct launch_options *o, int fd, const char *socket_path,
+    pid_t *pid)
+{
+	char fd_name[] = "--engine-fd", jobs_name[] = "--jobs", grace_name[] = "--grace";
+	char socket_name[] = "--engine-socket";
+	char fd_arg[16], jobs[16], grace[32];
+	char *path = strdup(o->path), *where = socket_path ? strdup(socket_path) : NULL;
+	char *argv[10] = {path, fd_name, fd_arg};
+	unsigned n = 3;
+	int error = ENOMEM;
+
+	snprintf(fd_arg, sizeof(fd_arg), "%d", CHILD_FD);
+	snprintf(jobs, sizeof(jobs), "%u", o->jobs);
+	snprintf(grace, sizeof(grace), "%lld", (long long)o->grace_ms);
+	if (where) {
+		argv[n++] = socket_name;
+		argv[n++] = where;
+	}
+	if (o->jobs) {
+		argv[n++] = jobs_name;
+		argv[n++] = jobs;
+	}
+	if (o->grace_ms >= 0) {
+		argv[n++] = grace_name;
+		argv[n++] = grace;
+	}
+	if (path && (where || !socket_path))
+		error = spawn_with(fd, argv, pid);
 	free(path);
 	free(where);
 	return error;

@@ -1,6 +1,7 @@
 /* Logging to stderr; what comes from outside can't forge a line or reach a terminal. */
 #include "launcher/log.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,12 +33,16 @@ static void log_line(const char *level, const char *format, va_list args)
 static void log_line(const char *level, const char *format, va_list args)
 {
 	char text[LOG_LINE_MAX], line[4 * LOG_LINE_MAX + 64];
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
 	size_t n;
 
 	n = (size_t)snprintf(line, sizeof(line), "slotd-launcher: %s: ", level);
 	vsnprintf(text, sizeof(text), format, args);
 	n += escape(line + n, sizeof(line) - n - 1, text);
 	line[n++] = '\n';
+	/* Who reads it may have stopped to; the jobs can't wait for that. */
+	if (poll(&out, 1, 0) == 0)
+		return;
 	if (write(STDERR_FILENO, line, n) < 0)
 		return; /* there is nowhere to say it */
 }

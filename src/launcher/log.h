@@ -1,6 +1,7 @@
 #ifndef LAUNCHER_LOG_H
 #define LAUNCHER_LOG_H
-/* Lines on stderr: one write each, control characters escaped, no heap. */
+/* Lines on stderr: one write each, control characters escaped, no heap. Where stderr is full and
+ * would have to be waited for, a line is left out. */
 
 #define LOG_LINE_MAX 512
 

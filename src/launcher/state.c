@@ -89,9 +89,13 @@ struct state {
 	const char *jobs, *adopted, *marked, *ring; /* in the mapping */
 };
 
-/* Who changes these adds to the end, in steps of 8 bytes, or counts STATE_VERSION up. */
-static_assert(sizeof(struct state_head) == 4544 && sizeof(struct state_job) == 192 &&
-    sizeof(struct state_kin) == 32, "records of version 1");
+/* The records of version 1 as they first were; none is shorter. Who changes them adds to the end,
+ * in steps of 8 bytes, or counts STATE_VERSION up. */
+#define HEAD_FIRST 4544u
+#define JOB_FIRST 192u
+#define KIN_FIRST 32u
+static_assert(sizeof(struct state_head) == HEAD_FIRST && sizeof(struct state_job) == JOB_FIRST &&
+    sizeof(struct state_kin) == KIN_FIRST, "records of version 1");
 static_assert(NAME_MAX < 256 && PATH_MAX <= 4096, "names fit into the head");
 
 /* ---- writing ---- */
@@ -282,8 +286,8 @@ static const char *check_head(const struct state_head *h, size_t size)
 		return "it is no state of a launcher";
 	if (h->version != STATE_VERSION)
 		return "it is of another version";
-	if (h->head_len < HEAD_LEAST || h->head_len % 8 || h->job_len < sizeof(struct frame_exit) ||
-	    h->job_len % 8 || h->kin_len < 24 || h->kin_len % 8 || h->ring_len < RING_FRAME ||
+	if (h->head_len < HEAD_FIRST || h->job_len < JOB_FIRST || h->kin_len < KIN_FIRST ||
+	    h->ring_len < RING_FRAME || h->head_len % 8 || h->job_len % 8 || h->kin_len % 8 ||
 	    h->head_len > 65536 || h->job_len > 65536 || h->kin_len > 65536 ||
 	    h->ring_len > 65536)
 		return "its records have impossible lengths";
@@ -511,13 +515,5 @@ int state_restore(struct launcher *l, const struct state *s, const char **why)
 		return -1;
 	get_kin(l, s);
 	state_keep_descriptors(l, -1, 0);
-	if (s->head.frame_version == FRAME_VERSION || !l->engine.greeted)
-		return 0;
-	/* An engine of the other version came after we were asked: it has to come again. */
-	if (l->engine.fd >= 0)
-		close(l->engine.fd);
-	l->engine.fd = -1;
-	l->engine.greeted = false;
-	tell_drop_all(l);
 	return 0;
 }

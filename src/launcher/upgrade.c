@@ -89,6 +89,7 @@ static int probe_start(struct launcher *l)
 	if (pid < 0)
 		return pid;
 	l->upgrade.probe = pid;
+	l->upgrade.asked_serial = l->engine.serial;
 	l->upgrade.answered = false;
 	l->upgrade.probe_until_us = sys_now_us() + PROBE_US;
 	return 0;
@@ -147,10 +148,12 @@ void upgrade_turn(struct launcher *l)
 	}
 	if (u->answered) {
 		u->answered = false;
-		if (u->yes)
+		if (!u->yes)
+			refuse(l, "the new one can't take over", 0);
+		else if (u->asked_serial == l->engine.serial)
 			become(l);
 		else
-			refuse(l, "the new one can't take over", 0);
+			u->wanted = true; /* it did not know of this engine, whom it may not understand */
 	}
 	if (!u->wanted || u->probe)
 		return;

@@ -24,6 +24,7 @@ struct upgrade {
 	bool reply_due;     /* the engine asked, and is to be told what came of it */
 	pid_t probe;        /* the process that is asked; 0: none */
 	int64_t probe_until_us;
+	uint32_t asked_serial; /* of the engine, when it was asked */
 	bool answered;      /* by the probe: */
 	bool yes;
 };

@@ -9,40 +9,44 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* (All of them, as they are in memory: the sum is over all.) */
+#define LIVE_COLUMNS \
+	"waits = ?3, uid = ?4, priority = ?5, slots = ?6, attempt = ?7, cost = ?8, queue = ?9," \
+	" submitted_us = ?10, hold = ?11, started_us = ?12, launcher = ?13, due_boot_us = ?14," \
+	" due_wall_us = ?15, session = ?16, sum = ?17"
+
 static const char *const statements[APPLY_STATEMENTS] = {
 	[APPLY_BEGIN] = "BEGIN IMMEDIATE",
 	[APPLY_COMMIT] = "COMMIT",
 	[APPLY_ROLLBACK] = "ROLLBACK",
-	[APPLY_SPEC] = "INSERT INTO spec VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-	[APPLY_LIVE] = "INSERT INTO live VALUES"
-	    " (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, NULL, ?11, ?12, ?13)",
-	[APPLY_START] = "UPDATE live SET phase = 1, attempt = ?2, started_us = ?3, launcher = ?4"
-	    " WHERE job = ?1 AND phase = 0",
-	[APPLY_REQUEUE] = "UPDATE live SET phase = 0, attempt = ?2, waits = ?3, due_boot_us = ?4,"
-	    " due_wall_us = ?5, started_us = NULL, launcher = NULL WHERE job = ?1 AND phase = 1",
-	[APPLY_SET] = "UPDATE live SET waits = ?2, hold = ?3, priority = ?4, queue = ?5,"
-	    " session = ?6, due_boot_us = ?7, due_wall_us = ?8 WHERE job = ?1 AND phase = 0",
+	[APPLY_SPEC] = "INSERT INTO spec VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+	[APPLY_LIVE] = "INSERT INTO live VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
+	    " ?12, ?13, ?14, ?15, ?16, ?17)",
+	[APPLY_START] = "UPDATE live SET phase = ?2, " LIVE_COLUMNS " WHERE job = ?1 AND phase = 0",
+	[APPLY_REQUEUE] = "UPDATE live SET phase = ?2, " LIVE_COLUMNS
+	    " WHERE job = ?1 AND phase = 1",
+	[APPLY_SET] = "UPDATE live SET " LIVE_COLUMNS " WHERE job = ?1 AND phase = ?2",
 	[APPLY_UNLIVE] = "DELETE FROM live WHERE job = ?1",
 	[APPLY_DONE] = "INSERT INTO done VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
-	    " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
-	[APPLY_SPEC_NAMES] = "SELECT env, data FROM spec WHERE job = ?1",
-	[APPLY_DROP_ENV] = "UPDATE spec SET env = 0 WHERE job = ?1 AND env IS NOT NULL",
+	    " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
+	[APPLY_SPEC_NAMES] = "SELECT s.uid, s.env, b.hash, s.data, s.checksum, s.sum"
+	    " FROM spec s LEFT JOIN blob b ON b.id = s.env WHERE s.job = ?1",
+	[APPLY_DROP_ENV] = "UPDATE spec SET env = 0, sum = ?2 WHERE job = ?1",
 	[APPLY_UNDONE] = "DELETE FROM done WHERE seq = ?1 AND job = ?2",
 	[APPLY_UNSPEC] = "DELETE FROM spec WHERE job = ?1",
-	[APPLY_OUTPUT] = "INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-	[APPLY_OUTPUT_FILES] = "SELECT file FROM output"
+	[APPLY_OUTPUT] = "INSERT OR REPLACE INTO output VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	[APPLY_OUTPUT_FILES] = "SELECT id, start, end, file, room, bytes, sum FROM output"
 	    " WHERE id BETWEEN ?1 AND ?1 + 1 AND file IS NOT NULL",
 	[APPLY_UNOUTPUT] = "DELETE FROM output WHERE id BETWEEN ?1 AND ?1 + 1",
-	[APPLY_TRASH] = "INSERT OR IGNORE INTO trash VALUES (?1)",
+	[APPLY_TRASH] = "INSERT OR IGNORE INTO trash VALUES (?1, ?2)",
 	[APPLY_EMPTY_TRASH] = "DELETE FROM trash",
-	[APPLY_SETTING] = "INSERT OR REPLACE INTO setting VALUES (?1, ?2)",
+	[APPLY_SETTING] = "INSERT OR REPLACE INTO setting VALUES (?1, ?2, ?3)",
 	[APPLY_UNSETTING] = "DELETE FROM setting WHERE name = ?1",
-	[APPLY_QUEUE] = "INSERT OR REPLACE INTO queue VALUES (?1, ?2, ?3)",
+	[APPLY_QUEUE] = "INSERT OR REPLACE INTO queue VALUES (?1, ?2, ?3, ?4)",
 	[APPLY_UNQUEUE] = "DELETE FROM queue WHERE name = ?1",
-	[APPLY_HISTORY] = "INSERT INTO history VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET"
-	    " jobs = jobs + excluded.jobs, bytes = bytes + excluded.bytes,"
-	    " pruned_seq = max(pruned_seq, excluded.pruned_seq)",
-	[APPLY_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+	[APPLY_HISTORY_OF] = "SELECT uid, jobs, bytes, pruned_seq, sum FROM history WHERE uid = ?1",
+	[APPLY_HISTORY] = "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5)",
+	[APPLY_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?2, ?3)",
 };
 
 int
@@ -97,16 +101,6 @@ bind_text(sqlite3_stmt *st, int at, const char *text)
 		sqlite3_bind_null(st, at);
 }
 
-/* 0 is kept as NULL: a byte less. */
-static void
-bind_unless_0(sqlite3_stmt *st, int at, int64_t value)
-{
-	if (value != 0)
-		sqlite3_bind_int64(st, at, value);
-	else
-		sqlite3_bind_null(st, at);
-}
-
 static int
 run(sqlite3_stmt *st)
 {
@@ -128,7 +122,38 @@ run_one(struct apply *a, sqlite3_stmt *st, const char *what)
 	return SQLITE_CONSTRAINT;
 }
 
+/* Nothing is changed or removed on the word of a damaged row. */
+static int
+damaged(struct apply *a, const char *what)
+{
+	a->disagrees = what;
+	return SQLITE_CORRUPT;
+}
+
 /* ---- sums over history ---- */
+
+/* Adds what is stored to what this transaction adds. */
+static int
+add_stored(struct apply *a, struct apply_history *h)
+{
+	sqlite3_stmt *st = use(a, APPLY_HISTORY_OF, h->uid);
+	int rc = sqlite3_step(st);
+
+	if (rc == SQLITE_ROW && !record_whole(st, 0, RECORD_HISTORY_NCOLUMNS)) {
+		sqlite3_reset(st);
+		return damaged(a, "the sums of a user's history are damaged");
+	}
+	if (rc == SQLITE_ROW) {
+		uint64_t pruned_seq = (uint64_t)sqlite3_column_int64(st, 3);
+
+		h->jobs += sqlite3_column_int64(st, 1);
+		h->bytes += sqlite3_column_int64(st, 2);
+		if (h->pruned_seq < pruned_seq)
+			h->pruned_seq = pruned_seq;
+	}
+	sqlite3_reset(st);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
 
 static int
 flush_histories(struct apply *a)
@@ -136,13 +161,18 @@ flush_histories(struct apply *a)
 	int rc = SQLITE_OK;
 
 	for (size_t i = 0; rc == SQLITE_OK && i < a->nhistories; i++) {
-		const struct apply_history *h = &a->histories[i];
-		sqlite3_stmt *st = use(a, APPLY_HISTORY, h->uid);
+		struct apply_history *h = &a->histories[i];
+		struct record r;
 
-		sqlite3_bind_int64(st, 2, h->jobs);
-		sqlite3_bind_int64(st, 3, h->bytes);
-		sqlite3_bind_int64(st, 4, (sqlite3_int64)h->pruned_seq);
-		rc = run(st);
+		if ((rc = add_stored(a, h)) != SQLITE_OK)
+			break;
+		record_begin(&r, a->st[APPLY_HISTORY]);
+		record_int(&r, h->uid);
+		record_int(&r, h->jobs);
+		record_int(&r, h->bytes);
+		record_int(&r, (int64_t)h->pruned_seq);
+		record_finish(&r);
+		rc = run(r.st);
 	}
 	a->nhistories = 0;
 	return rc;
@@ -199,19 +229,26 @@ put_spec(struct apply *a, const struct op_row *op)
 	bool apart = s->data_off != 0 && s->data_len > RECORD_DATA_APART;
 	sqlite3_stmt *st = use(a, APPLY_SPEC, op->id);
 	char command[RECORD_COMMAND_MAX + 1];
-	int64_t env = 0, data = 0;
+	uint64_t sum = record_sum(s, s->size), env_hash = 0;
+	int64_t env = RECORD_NO_ENV, data = 0;
 	int rc = SQLITE_OK;
 
 	if (op->env != NULL)
-		rc = blobs_ref(&a->blobs, op->env->bytes, op->env->len, &env);
+		rc = blobs_ref(&a->blobs, op->env->bytes, op->env->len, &env, &env_hash);
 	if (rc == SQLITE_OK && apart)
-		rc = blobs_ref(&a->blobs, spec_at(s, s->data_off), s->data_len, &data);
+		rc = blobs_ref(&a->blobs, spec_at(s, s->data_off), s->data_len, &data, NULL);
 	if (rc != SQLITE_OK)
 		return rc;
 	record_command(s, command);
 	sqlite3_bind_int64(st, 2, op->uid);
-	bind_unless_0(st, 3, env);
-	bind_unless_0(st, 4, data);
+	if (env != RECORD_NO_ENV)
+		sqlite3_bind_int64(st, 3, env);
+	else
+		sqlite3_bind_null(st, 3);
+	if (data != 0)
+		sqlite3_bind_int64(st, 4, data);
+	else
+		sqlite3_bind_null(st, 4);
 	bind_text(st, 5, spec_at(s, s->key_off));
 	bind_text(st, 6, spec_at(s, s->name_off));
 	if (s->tag_off != 0)
@@ -219,130 +256,163 @@ put_spec(struct apply *a, const struct op_row *op)
 	else
 		sqlite3_bind_null(st, 7);
 	bind_text(st, 8, command);
-	sqlite3_bind_int64(st, 9, (sqlite3_int64)record_sum(s, s->size));
+	sqlite3_bind_int64(st, 9, (sqlite3_int64)sum);
 	rc = bind_spec_bytes(st, 10, s, apart);
+	sqlite3_bind_int64(st, 11, record_spec_sum(op->id, op->uid, env, env_hash, data, sum));
 	if (rc == SQLITE_OK)
 		rc = run(st);
 	sqlite3_clear_bindings(st); /* (what is bound is about to go) */
 	return rc;
 }
 
-static void
-bind_session(sqlite3_stmt *st, int at, const uint8_t session[ROW_SESSION_LEN])
+/* The row as it is in memory, in the phase that it has from here on. */
+static sqlite3_stmt *
+live_row(struct apply *a, enum apply_statement which, const struct op_row *op,
+    enum row_phase phase)
 {
 	static const uint8_t none[ROW_SESSION_LEN];
+	bool runs = phase == ROW_RUNNING;
+	struct record r;
 
-	if (memcmp(session, none, ROW_SESSION_LEN) != 0)
-		sqlite3_bind_blob(st, at, session, ROW_SESSION_LEN, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(st, at);
+	record_begin(&r, a->st[which]);
+	record_int(&r, (int64_t)op->id);
+	record_int(&r, phase);
+	record_int(&r, op->waits);
+	record_int(&r, op->uid);
+	record_int(&r, op->priority);
+	record_int(&r, op->spec->slots);
+	record_int(&r, op->attempt);
+	record_int(&r, op->cost);
+	record_text(&r, op->queue);
+	record_int(&r, op->submitted_us);
+	record_int(&r, op->hold);
+	record_int_but_0(&r, runs ? op->run.started_us : 0);
+	record_int_but_0(&r, runs ? (int64_t)op->launcher : 0);
+	record_int_but_0(&r, op->due_boot_us);
+	record_int_but_0(&r, op->due_wall_us);
+	record_blob(&r, memcmp(op->session, none, sizeof none) != 0 ? op->session : NULL,
+	    sizeof op->session);
+	record_finish(&r);
+	return r.st;
 }
 
 static int
 submit(struct apply *a, const struct op_row *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_LIVE, op->id);
 	int rc = put_spec(a, op);
 
-	if (rc != SQLITE_OK)
-		return rc;
-	sqlite3_bind_int(st, 2, op->waits);
-	sqlite3_bind_int64(st, 3, op->uid);
-	sqlite3_bind_int(st, 4, op->priority);
-	sqlite3_bind_int64(st, 5, op->spec->slots);
-	sqlite3_bind_int64(st, 6, op->attempt);
-	sqlite3_bind_int64(st, 7, op->cost);
-	bind_text(st, 8, op->queue);
-	sqlite3_bind_int64(st, 9, op->submitted_us);
-	sqlite3_bind_int(st, 10, op->hold);
-	bind_unless_0(st, 11, op->due_boot_us);
-	bind_unless_0(st, 12, op->due_wall_us);
-	bind_session(st, 13, op->session);
-	return run(st);
+	return rc == SQLITE_OK ? run(live_row(a, APPLY_LIVE, op, ROW_PENDING)) : rc;
 }
 
 static int
 start(struct apply *a, const struct op_row *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_START, op->id);
-
-	sqlite3_bind_int64(st, 2, op->attempt);
-	sqlite3_bind_int64(st, 3, op->run.started_us);
-	sqlite3_bind_int64(st, 4, (sqlite3_int64)op->launcher);
-	return run_one(a, st, "a job that starts is not pending");
+	return run_one(a, live_row(a, APPLY_START, op, ROW_RUNNING),
+	    "a job that starts is not pending");
 }
 
 static int
 requeue(struct apply *a, const struct op_row *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_REQUEUE, op->id);
-
-	sqlite3_bind_int64(st, 2, op->attempt);
-	sqlite3_bind_int(st, 3, op->waits);
-	bind_unless_0(st, 4, op->due_boot_us);
-	bind_unless_0(st, 5, op->due_wall_us);
-	return run_one(a, st, "a job that is retried is not running");
+	return run_one(a, live_row(a, APPLY_REQUEUE, op, ROW_PENDING),
+	    "a job that is retried is not running");
 }
 
 static int
 set(struct apply *a, const struct op_row *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_SET, op->id);
+	return run_one(a, live_row(a, APPLY_SET, op, ROW_PENDING),
+	    "a job that is changed is not pending");
+}
 
-	sqlite3_bind_int(st, 2, op->waits);
-	sqlite3_bind_int(st, 3, op->hold);
-	sqlite3_bind_int(st, 4, op->priority);
-	bind_text(st, 5, op->queue);
-	bind_session(st, 6, op->session);
-	bind_unless_0(st, 7, op->due_boot_us);
-	bind_unless_0(st, 8, op->due_wall_us);
-	return run_one(a, st, "a job that is changed is not pending");
+/* What a row of spec names. */
+struct names {
+	bool there, whole;
+	int64_t env, data;
+};
+
+static int
+read_names(struct apply *a, uint64_t id, struct names *n)
+{
+	sqlite3_stmt *st = use(a, APPLY_SPEC_NAMES, id);
+	int rc = sqlite3_step(st);
+
+	memset(n, 0, sizeof *n);
+	if (rc == SQLITE_ROW) {
+		n->there = true;
+		n->env = sqlite3_column_type(st, 1) != SQLITE_NULL ?
+		    sqlite3_column_int64(st, 1) : RECORD_NO_ENV;
+		n->data = sqlite3_column_int64(st, 3);
+		n->whole = record_spec_sum(id, (uint32_t)sqlite3_column_int64(st, 0), n->env,
+		    (uint64_t)sqlite3_column_int64(st, 2), n->data,
+		    (uint64_t)sqlite3_column_int64(st, 4)) == sqlite3_column_int64(st, 5);
+	}
+	sqlite3_reset(st);
+	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 static int
-drop_env(struct apply *a, uint64_t id)
+drop_env(struct apply *a, const struct op_row *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_SPEC_NAMES, id);
-	int64_t env = 0;
-	int rc = sqlite3_step(st);
+	sqlite3_stmt *st = use(a, APPLY_DROP_ENV, op->id);
+	struct names n;
+	int rc = read_names(a, op->id, &n);
 
-	if (rc == SQLITE_ROW)
-		env = sqlite3_column_int64(st, 0);
-	sqlite3_reset(st);
-	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+	if (rc != SQLITE_OK || !n.there || !n.whole || n.env <= 0)
 		return rc;
-	rc = blobs_unref(&a->blobs, env);
-	return rc == SQLITE_OK && env > 0 ? run(use(a, APPLY_DROP_ENV, id)) : rc;
+	rc = blobs_unref(&a->blobs, n.env);
+	if (rc != SQLITE_OK)
+		return rc;
+	sqlite3_bind_int64(st, 2, record_spec_sum(op->id, op->uid, 0, 0, n.data,
+	    record_sum(op->spec, op->spec->size)));
+	return run(st);
 }
 
 static int
 done(struct apply *a, const struct op_row *op)
 {
-	const struct row_run *r = &op->run;
-	sqlite3_stmt *st = a->st[APPLY_DONE];
-	const int64_t values[] = {
-		(int64_t)r->seq, (int64_t)op->id, op->uid, r->outcome, r->ok, r->exit_code,
-		r->signal, r->reason, r->error, r->step,
-		(r->usage_known ? RECORD_USAGE_KNOWN : 0) | (r->truncated ? RECORD_TRUNCATED : 0),
-		op->attempt, op->priority, op->spec->slots, 0 /* queue */, op->submitted_us,
-		r->started_us, r->finished_us, r->user_us, r->system_us, r->max_rss_kib,
-		r->out_bytes[0], r->out_bytes[1], r->out_start[0], r->out_start[1], r->kept_bytes,
-	};
+	const struct row_run *run_of = &op->run;
 	int rc = run_one(a, use(a, APPLY_UNLIVE, op->id), "a job that ends is not live");
+	struct record r;
 
 	if (rc != SQLITE_OK)
 		return rc;
-	for (int i = 0; i < RECORD_DONE_NCOLUMNS; i++)
-		sqlite3_bind_int64(st, i + 1, values[i]);
-	if (r->exit_code < 0)
-		sqlite3_bind_null(st, 6);
-	if (r->signal == 0)
-		sqlite3_bind_null(st, 7);
-	bind_text(st, 15, op->queue);
-	rc = run(st);
+	record_begin(&r, a->st[APPLY_DONE]);
+	record_int(&r, (int64_t)run_of->seq);
+	record_int(&r, (int64_t)op->id);
+	record_int(&r, op->uid);
+	record_int(&r, run_of->outcome);
+	record_int(&r, run_of->ok);
+	if (run_of->exit_code >= 0)
+		record_int(&r, run_of->exit_code);
+	else
+		record_int_but_0(&r, 0);
+	record_int_but_0(&r, run_of->signal);
+	record_int(&r, run_of->reason);
+	record_int(&r, run_of->error);
+	record_int(&r, run_of->step);
+	record_int(&r, (run_of->usage_known ? RECORD_USAGE_KNOWN : 0) |
+	    (run_of->truncated ? RECORD_TRUNCATED : 0));
+	record_int(&r, op->attempt);
+	record_int(&r, op->priority);
+	record_int(&r, op->spec->slots);
+	record_text(&r, op->queue);
+	record_int(&r, op->submitted_us);
+	record_int(&r, run_of->started_us);
+	record_int(&r, run_of->finished_us);
+	record_int(&r, run_of->user_us);
+	record_int(&r, run_of->system_us);
+	record_int(&r, run_of->max_rss_kib);
+	record_int(&r, run_of->out_bytes[0]);
+	record_int(&r, run_of->out_bytes[1]);
+	record_int(&r, run_of->out_start[0]);
+	record_int(&r, run_of->out_start[1]);
+	record_int(&r, run_of->kept_bytes);
+	record_finish(&r);
+	rc = run(r.st);
 	if (rc == SQLITE_OK && a->drop_env)
-		rc = drop_env(a, op->id);
-	return rc == SQLITE_OK ? add_history(a, op->uid, 1, r->kept_bytes, 0) : rc;
+		rc = drop_env(a, op);
+	return rc == SQLITE_OK ? add_history(a, op->uid, 1, run_of->kept_bytes, 0) : rc;
 }
 
 /* ---- output ---- */
@@ -350,19 +420,19 @@ done(struct apply *a, const struct op_row *op)
 static int
 output(struct apply *a, const struct op_output *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_OUTPUT, op->id * 2 + (unsigned)op->stream - 1);
+	struct record r;
 	int rc;
 
-	sqlite3_bind_int64(st, 2, op->start);
-	sqlite3_bind_int64(st, 3, op->end);
-	bind_text(st, 4, op->in_file ? op->bytes : NULL);
-	sqlite3_bind_int64(st, 5, op->room);
-	if (op->in_file)
-		sqlite3_bind_null(st, 6);
-	else
-		sqlite3_bind_blob(st, 6, op->bytes, (int)op->len, SQLITE_STATIC);
-	rc = run(st);
-	sqlite3_clear_bindings(st);
+	record_begin(&r, a->st[APPLY_OUTPUT]);
+	record_int(&r, (int64_t)(op->id * 2 + (unsigned)op->stream - 1));
+	record_int(&r, op->start);
+	record_int(&r, op->end);
+	record_text(&r, op->in_file ? op->bytes : NULL);
+	record_int(&r, op->room);
+	record_blob(&r, op->in_file ? NULL : op->bytes, op->len);
+	record_finish(&r);
+	rc = run(r.st);
+	sqlite3_clear_bindings(r.st);
 	return rc;
 }
 
@@ -370,6 +440,7 @@ static int
 trash(struct apply *a, const char *file)
 {
 	char *copy = strdup(file);
+	struct record r;
 
 	if (a->nfiles == a->files_cap && copy != NULL) {
 		size_t cap = a->files_cap != 0 ? a->files_cap * 2 : 16;
@@ -385,8 +456,10 @@ trash(struct apply *a, const char *file)
 	if (copy == NULL)
 		return SQLITE_NOMEM;
 	a->files[a->nfiles++] = copy;
-	sqlite3_bind_text(a->st[APPLY_TRASH], 1, copy, -1, SQLITE_STATIC);
-	return run(a->st[APPLY_TRASH]);
+	record_begin(&r, a->st[APPLY_TRASH]);
+	record_text(&r, copy);
+	record_finish(&r);
+	return run(r.st);
 }
 
 static int
@@ -396,7 +469,8 @@ drop_output(struct apply *a, uint64_t id)
 	int rc, err = SQLITE_OK;
 
 	while (err == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW)
-		err = trash(a, (const char *)sqlite3_column_text(st, 0));
+		if (record_whole(st, 0, RECORD_OUTPUT_NCOLUMNS)) /* else it may be another's file */
+			err = trash(a, (const char *)sqlite3_column_text(st, 3));
 	sqlite3_reset(st);
 	if (err != SQLITE_OK)
 		return err;
@@ -408,20 +482,14 @@ drop_output(struct apply *a, uint64_t id)
 static int
 forget(struct apply *a, const struct op_forget *op)
 {
-	sqlite3_stmt *st = use(a, APPLY_SPEC_NAMES, op->id);
-	int64_t env = 0, data = 0;
-	int rc = sqlite3_step(st);
+	struct names n;
+	sqlite3_stmt *st;
+	int rc = read_names(a, op->id, &n);
 
-	if (rc == SQLITE_ROW) {
-		env = sqlite3_column_int64(st, 0);
-		data = sqlite3_column_int64(st, 1);
-	}
-	sqlite3_reset(st);
-	if (rc != SQLITE_ROW && rc != SQLITE_DONE)
-		return rc;
-	rc = blobs_unref(&a->blobs, env);
-	if (rc == SQLITE_OK)
-		rc = blobs_unref(&a->blobs, data);
+	if (rc == SQLITE_OK && n.whole) /* else its blobs stay, for they may be another's */
+		rc = blobs_unref(&a->blobs, n.env);
+	if (rc == SQLITE_OK && n.whole)
+		rc = blobs_unref(&a->blobs, n.data);
 	if (rc == SQLITE_OK)
 		rc = run(use(a, APPLY_UNSPEC, op->id));
 	if (rc == SQLITE_OK)
@@ -443,14 +511,19 @@ static int
 setting(struct apply *a, const struct op_setting *op, enum apply_statement put,
     enum apply_statement drop)
 {
-	sqlite3_stmt *st = a->st[op->value == STORE_NO_SETTING ? drop : put];
+	struct record r;
 
-	bind_text(st, 1, op->name);
-	if (op->value != STORE_NO_SETTING)
-		sqlite3_bind_int64(st, 2, op->value);
-	if (op->op.kind == OP_QUEUE && op->value != STORE_NO_QUEUE)
-		sqlite3_bind_int(st, 3, op->paused);
-	return run(st);
+	if (op->value == STORE_NO_SETTING) { /* (and STORE_NO_QUEUE) */
+		bind_text(a->st[drop], 1, op->name);
+		return run(a->st[drop]);
+	}
+	record_begin(&r, a->st[put]);
+	record_text(&r, op->name);
+	record_int(&r, op->value);
+	if (op->op.kind == OP_QUEUE)
+		record_int(&r, op->paused);
+	record_finish(&r);
+	return run(r.st);
 }
 
 /* ---- the transaction ---- */
@@ -519,13 +592,15 @@ apply_batch(struct apply *a, const struct jbatch *b)
 static int
 put_meta(struct apply *a, const char *name, uint64_t value, uint64_t stored)
 {
-	sqlite3_stmt *st = a->st[APPLY_META];
+	struct record r;
 
 	if (value == stored)
 		return SQLITE_OK;
-	bind_text(st, 1, name);
-	sqlite3_bind_int64(st, 2, (sqlite3_int64)value);
-	return run(st);
+	record_begin(&r, a->st[APPLY_META]);
+	record_text(&r, name);
+	record_int(&r, (int64_t)value);
+	record_finish(&r);
+	return run(r.st);
 }
 
 int

@@ -13,7 +13,7 @@ enum apply_statement {
 	APPLY_UNLIVE, APPLY_DONE, APPLY_SPEC_NAMES, APPLY_DROP_ENV,
 	APPLY_UNDONE, APPLY_UNSPEC, APPLY_OUTPUT, APPLY_OUTPUT_FILES, APPLY_UNOUTPUT,
 	APPLY_TRASH, APPLY_EMPTY_TRASH, APPLY_SETTING, APPLY_UNSETTING, APPLY_QUEUE,
-	APPLY_UNQUEUE, APPLY_HISTORY, APPLY_META,
+	APPLY_UNQUEUE, APPLY_HISTORY_OF, APPLY_HISTORY, APPLY_META,
 	APPLY_STATEMENTS
 };
 
@@ -35,7 +35,7 @@ struct apply {
 	uint64_t stored_next_id, stored_last_seq;   /* what the journal has */
 	bool drop_env;
 	bool trash_is_unlinked; /* what stands in trash has been unlinked */
-	const char *disagrees; /* with SQLITE_CONSTRAINT: what was found otherwise */
+	const char *disagrees; /* with SQLITE_CONSTRAINT and _CORRUPT: what was found otherwise */
 	char **files;          /* to unlink once it is committed; the caller takes them */
 	size_t nfiles, files_cap;
 };

@@ -147,12 +147,14 @@ look(struct blobs *b, uint64_t hash, const void *bytes, size_t len, int64_t *id)
 }
 
 int
-blobs_ref(struct blobs *b, const void *bytes, size_t len, int64_t *id)
+blobs_ref(struct blobs *b, const void *bytes, size_t len, int64_t *id, uint64_t *hash_out)
 {
 	uint64_t hash = record_sum(bytes, len);
 	struct blob_cached *c = &b->cache[hash % BLOB_CACHE];
 	int rc;
 
+	if (hash_out != NULL)
+		*hash_out = hash;
 	if (c->id != 0 && c->hash == hash && c->len == len && memcmp(c->bytes, bytes, len) == 0) {
 		*id = c->id;
 		return count(b, *id, 1);

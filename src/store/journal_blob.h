@@ -34,8 +34,8 @@ struct blobs {
 
 int blobs_init(struct blobs *b, sqlite3 *db); /* an SQLite result, as below */
 void blobs_fini(struct blobs *b);
-/* Counts one more name of this content; *id is what to store. */
-int blobs_ref(struct blobs *b, const void *bytes, size_t len, int64_t *id);
+/* Counts one more name of this content; *id is what to store. `hash` may be NULL. */
+int blobs_ref(struct blobs *b, const void *bytes, size_t len, int64_t *id, uint64_t *hash);
 /* One less; without any it goes with the transaction. 0 and below are nothing. */
 int blobs_unref(struct blobs *b, int64_t id);
 int blobs_flush(struct blobs *b); /* before COMMIT */

@@ -2,9 +2,15 @@
 #include "store/journal.h"
 
 #include "store/journal_fetch.h"
+#include "store/journal_record.h"
+#include "store/journal_verify.h"
+#include "store/journal_wal.h"
 #include "store/schema.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { GOOD, DAMAGED, NEWER, UNKNOWN };
 
@@ -14,6 +20,7 @@ struct check {
 	sqlite3 *db;
 	FILE *out;
 	int verdict;
+	int nrows; /* damaged ones */
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -48,11 +55,19 @@ complain(struct check *c, const char *what, const char *sql)
 	sqlite3_finalize(st);
 }
 
-static void
+static bool
 check_integrity(struct check *c)
 {
+	int before = c->verdict;
+	bool good;
+
+	c->verdict = GOOD;
 	complain(c, "structure:", "SELECT integrity_check FROM pragma_integrity_check"
 	    " WHERE integrity_check <> 'ok'");
+	good = c->verdict == GOOD;
+	if (good)
+		c->verdict = before;
+	return good;
 }
 
 static void
@@ -78,6 +93,60 @@ check_references(struct check *c)
 	    " WHERE d.uid = h.uid AND d.seq > h.pruned_seq) AS n FROM history h) WHERE jobs <> n");
 }
 
+static void
+on_damaged(void *arg, const char *table, const char *key)
+{
+	struct check *c = arg;
+
+	if (c->nrows++ < CHECK_FINDINGS_MAX)
+		found(c, "a row of %s %s", table, key != NULL ? key : "");
+}
+
+/* Every row against its sum. */
+static void
+check_rows(struct check *c)
+{
+	if (verify_start(c->db, on_damaged, c) != SQLITE_OK ||
+	    verify_history(c->db, on_damaged, c) != SQLITE_OK)
+		found(c, "rows: %s", sqlite3_errmsg(c->db));
+	if (c->nrows > CHECK_FINDINGS_MAX)
+		found(c, "… and %d more rows", c->nrows - CHECK_FINDINGS_MAX);
+}
+
+static bool
+same(sqlite3_stmt *st, int at, const struct spec *s, uint32_t off, size_t len)
+{
+	const void *there = sqlite3_column_blob(st, at);
+
+	if (off == 0 || there == NULL)
+		return off == 0 && there == NULL;
+	return (size_t)sqlite3_column_bytes(st, at) == len &&
+	    memcmp(there, spec_at(s, off), len) == 0;
+}
+
+/* Columns that are there to be looked for say what the record says. */
+static bool
+agrees(sqlite3_stmt *st, const struct spec *s)
+{
+	const char *name = spec_at(s, s->name_off);
+	char command[RECORD_COMMAND_MAX + 1];
+
+	record_command(s, command);
+	return same(st, 1, s, s->key_off, s->key_len) &&
+	    same(st, 2, s, s->name_off, name != NULL ? strlen(name) : 0) &&
+	    same(st, 3, s, s->tag_off, s->tag_len) &&
+	    sqlite3_column_text(st, 4) != NULL &&
+	    strcmp((const char *)sqlite3_column_text(st, 4), command) == 0;
+}
+
+static bool
+is_damaged(sqlite3_stmt *st, const struct jread *jr)
+{
+	const struct fetched *f = &jr->found[0];
+
+	return jr->error != 0 || f->error != 0 || (f->row != NULL && !agrees(st, f->row->spec));
+}
+
 /* Every record and blob against its sum. */
 static void
 check_specs(struct check *c)
@@ -87,15 +156,16 @@ check_specs(struct check *c)
 	int rc = fetch_init(&f, c->db, -1), n = 0;
 
 	if (rc == SQLITE_OK)
-		rc = sqlite3_prepare_v2(c->db, "SELECT job FROM spec", -1, &st, NULL);
+		rc = sqlite3_prepare_v2(c->db, "SELECT job, key, name, tag, command"
+		    " FROM spec", -1, &st, NULL);
 	while (rc == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW) {
 		struct store_read r = { .kind = STORE_READ_JOBS };
 		struct jread *jr = jread_new(&r);
 		uint64_t id = (uint64_t)sqlite3_column_int64(st, 0);
 
-		if (jr == NULL || fetch_job(&f, jr, id) != 0)
+		if (jr == NULL || (fetch_job(&f, jr, id) != 0 && jr->error == -ENOMEM))
 			rc = SQLITE_NOMEM;
-		else if (jr->found[0].error != 0 && n++ < CHECK_FINDINGS_MAX)
+		else if (is_damaged(st, jr) && n++ < CHECK_FINDINGS_MAX)
 			found(c, "the spec or the environment of job %llu",
 			    (unsigned long long)id);
 		jread_free(jr);
@@ -146,12 +216,31 @@ check_all(struct check *c)
 		return;
 	}
 	fprintf(c->out, "version: %d\n", version);
-	check_integrity(c);
-	if (c->verdict == GOOD) {
+	if (check_integrity(c)) {
 		check_references(c);
+		check_rows(c);
 		check_specs(c);
 	}
 	print_counts(c);
+}
+
+/* The log as it is in the file, for SQLite would not see what is lost. */
+static void
+check_log(struct check *c, const char *state_dir)
+{
+	int fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct wal_report r;
+
+	if (fd >= 0 && wal_look(fd, &r) == WAL_HOLE) {
+		if (wal_was_full(fd))
+			found(c, "the write-ahead log at byte %lld: %llu transactions stand behind "
+			    "that", (long long)r.at, (unsigned long long)r.lost);
+		else
+			fprintf(c->out, "lost: %llu transactions behind byte %lld of the "
+			    "write-ahead log\n", (unsigned long long)r.lost, (long long)r.at);
+	}
+	if (fd >= 0)
+		close(fd);
 }
 
 int
@@ -164,6 +253,7 @@ journal_check(const char *state_dir, FILE *out)
 	if (n < 0 || (size_t)n >= sizeof path)
 		return UNKNOWN;
 	fprintf(out, "journal: %s\n", path);
+	check_log(&c, state_dir);
 	rc = sqlite3_open_v2(path, &c.db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
 	if (rc == SQLITE_OK) {
 		sqlite3_busy_timeout(c.db, 2000);

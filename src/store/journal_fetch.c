@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPEC_COLUMNS ", s.env, s.data, s.checksum, s.bytes"
+#define SPEC_COLUMNS ", s.env, s.data, s.checksum, s.bytes, s.sum, s.uid"
 #define SCAN_LIVE "SELECT job, phase, uid, queue, submitted_us, 0 FROM live "
 #define SCAN_DONE "SELECT job, 2, uid, queue, submitted_us, ok FROM done "
 #define SCAN_SEQ "SELECT job, 2, uid, queue, submitted_us, ok, seq FROM done "
@@ -21,9 +21,9 @@ static const char *const statements[FETCH_STATEMENTS] = {
 	[FETCH_BEGIN] = "BEGIN",
 	[FETCH_END] = "COMMIT",
 	[FETCH_LIVE] = "SELECT " RECORD_LIVE_COLUMNS SPEC_COLUMNS
-	    " FROM live l JOIN spec s ON s.job = l.job WHERE l.job = ?1",
+	    " FROM live l LEFT JOIN spec s ON s.job = l.job WHERE l.job = ?1",
 	[FETCH_DONE] = "SELECT " RECORD_DONE_COLUMNS SPEC_COLUMNS
-	    " FROM done d JOIN spec s ON s.job = d.job WHERE d.job = ?1",
+	    " FROM done d LEFT JOIN spec s ON s.job = d.job WHERE d.job = ?1",
 	[FETCH_ENV] = "SELECT hash, bytes FROM blob WHERE id = ?1",
 	[FETCH_KEY] = "SELECT job FROM spec WHERE uid = ?1 AND key = ?2",
 	[FETCH_NAME] = "SELECT 1 FROM spec WHERE job = ?1 AND name = ?2",
@@ -42,9 +42,10 @@ static const char *const statements[FETCH_STATEMENTS] = {
 	[FETCH_SEQ] = SCAN_SEQ "WHERE seq >= ?1 ORDER BY seq",
 	[FETCH_SEQ_OF] = SCAN_SEQ "INDEXED BY done_uid"
 	    " WHERE uid = ?2 AND seq >= ?1 ORDER BY seq",
-	[FETCH_OUTPUT] = "SELECT start, end, file, room, bytes FROM output WHERE id = ?1",
-	[FETCH_OLD] = "SELECT seq, job, finished_us, kept_bytes FROM done INDEXED BY done_uid"
-	    " WHERE uid = ?2 AND seq >= ?1 ORDER BY seq LIMIT ?3",
+	[FETCH_OUTPUT] = "SELECT id, start, end, file, room, bytes, sum FROM output"
+	    " WHERE id = ?1",
+	[FETCH_OLD] = "SELECT " RECORD_DONE_COLUMNS " FROM done d INDEXED BY done_uid"
+	    " WHERE d.uid = ?2 AND d.seq >= ?1 ORDER BY d.seq LIMIT ?3",
 };
 
 int
@@ -96,7 +97,12 @@ fetch_trouble(struct fetch *f, struct jread *jr, int rc)
 	case SQLITE_NOMEM:
 		return jr->error = -ENOMEM;
 	case SQLITE_BUSY:
+	case SQLITE_PROTOCOL:
 		return jr->error = -EIO; /* somebody is in the way; it may go well next time */
+	case SQLITE_CORRUPT: /* there; what stands elsewhere may be all right */
+		snprintf(jr->damage, sizeof jr->damage, "reading failed: %s",
+		    sqlite3_errmsg(f->db));
+		return jr->error = -EIO;
 	}
 	if (rc == SQLITE_IOERR_NOMEM)
 		return jr->error = -ENOMEM;
@@ -128,7 +134,7 @@ with_room(void *v, size_t n, size_t *cap, size_t size)
 
 /* Bytes of a blob, checked; *bytes NULL: damaged (or jr->error). */
 static int
-blob(struct fetch *f, struct jread *jr, int64_t id, char **bytes, size_t *len)
+blob(struct fetch *f, struct jread *jr, int64_t id, char **bytes, size_t *len, uint64_t *hash)
 {
 	sqlite3_stmt *st = f->st[FETCH_ENV];
 	bool ok = true;
@@ -141,7 +147,8 @@ blob(struct fetch *f, struct jread *jr, int64_t id, char **bytes, size_t *len)
 		const void *there = sqlite3_column_blob(st, 1);
 
 		*len = (size_t)sqlite3_column_bytes(st, 1);
-		if (record_sum(there, *len) == (uint64_t)sqlite3_column_int64(st, 0))
+		*hash = (uint64_t)sqlite3_column_int64(st, 0);
+		if (record_sum(there, *len) == *hash)
 			*bytes = copy(there, *len, &ok);
 	}
 	sqlite3_reset(st);
@@ -153,13 +160,14 @@ static size_t
 env_place(struct fetch *f, struct jread *jr, int64_t id)
 {
 	struct fetched_env *envs;
+	uint64_t hash;
 	char *bytes;
 	size_t len;
 
 	for (size_t i = jr->nenvs; i > 0; i--)
 		if (jr->envs[i - 1].id == id)
 			return i;
-	if (blob(f, jr, id, &bytes, &len) != 0 || bytes == NULL)
+	if (blob(f, jr, id, &bytes, &len, &hash) != 0 || bytes == NULL)
 		return 0;
 	envs = with_room(jr->envs, jr->nenvs, &jr->envs_cap, sizeof *envs);
 	if (envs == NULL) {
@@ -168,7 +176,7 @@ env_place(struct fetch *f, struct jread *jr, int64_t id)
 		return 0;
 	}
 	jr->envs = envs;
-	envs[jr->nenvs++] = (struct fetched_env){ id, bytes, len };
+	envs[jr->nenvs++] = (struct fetched_env){ id, hash, bytes, len };
 	jr->bytes += len;
 	return jr->nenvs;
 }
@@ -179,12 +187,13 @@ whole_spec(struct fetch *f, struct jread *jr, const char *bytes, size_t len, int
 {
 	struct spec head, *s;
 	char *apart = NULL;
+	uint64_t hash;
 	size_t n = 0;
 
 	if (len < sizeof head)
 		return NULL;
 	memcpy(&head, bytes, sizeof head);
-	if (data != 0 && (blob(f, jr, data, &apart, &n) != 0 || apart == NULL))
+	if (data != 0 && (blob(f, jr, data, &apart, &n, &hash) != 0 || apart == NULL))
 		return NULL;
 	s = NULL;
 	if (head.size == len + n && (n == 0 || (head.data_off <= len && head.data_len == n)) &&
@@ -207,9 +216,19 @@ static int
 read_spec(struct fetch *f, struct jread *jr, sqlite3_stmt *st, int at, struct fetched *found)
 {
 	int64_t env = sqlite3_column_int64(st, at), data = sqlite3_column_int64(st, at + 1);
-	uint64_t sum = (uint64_t)sqlite3_column_int64(st, at + 2);
+	uint64_t sum = (uint64_t)sqlite3_column_int64(st, at + 2), env_hash = 0;
 	struct row *row = found->row;
 
+	if (sqlite3_column_type(st, at) == SQLITE_NULL)
+		env = RECORD_NO_ENV;
+	if (env > 0) {
+		if ((found->env = env_place(f, jr, env)) == 0)
+			return jr->error != 0 ? jr->error : (found->error = -EIO);
+		env_hash = jr->envs[found->env - 1].hash;
+	}
+	if ((uint32_t)sqlite3_column_int64(st, at + 5) != row->uid || record_spec_sum(row->id,
+	    row->uid, env, env_hash, data, sum) != sqlite3_column_int64(st, at + 4))
+		return found->error = -EIO;
 	row->spec = whole_spec(f, jr, sqlite3_column_blob(st, at + 3),
 	    (size_t)sqlite3_column_bytes(st, at + 3), data);
 	if (jr->error != 0)
@@ -217,9 +236,7 @@ read_spec(struct fetch *f, struct jread *jr, sqlite3_stmt *st, int at, struct fe
 	if (row->spec == NULL || record_sum(row->spec, row->spec->size) != sum)
 		return found->error = -EIO;
 	jr->bytes += read_row_bytes(row);
-	row->env_dropped = env == 0 && sqlite3_column_type(st, at) != SQLITE_NULL;
-	if (env > 0 && (found->env = env_place(f, jr, env)) == 0)
-		return jr->error != 0 ? jr->error : (found->error = -EIO);
+	row->env_dropped = env == 0;
 	return 0;
 }
 
@@ -237,12 +254,17 @@ read_row(struct fetch *f, struct jread *jr, sqlite3_stmt *st, bool done, struct 
 	}
 	rc = done ? record_read_done(st, found->row, &queue) :
 	    record_read_live(st, found->row, &queue);
+	if (rc == 0 && found->row->id != found->id)
+		rc = -EIO; /* another job's */
 	if (rc == 0)
 		found->queue = copy(queue, strlen(queue) + 1, &ok);
-	if (rc != 0 || !ok)
+	found->where = rc == 0 ? "spec" : done ? "done" : "live";
+	if (rc == -EIO)
+		found->error = rc;
+	else if (rc != 0 || !ok)
 		fetch_no_memory(jr);
-	else if (read_spec(f, jr, st, done ? RECORD_DONE_NCOLUMNS : RECORD_LIVE_NCOLUMNS,
-	    found) == 0)
+	else if (read_spec(f, jr, st, done ? RECORD_DONE_NCOLUMNS + 1 :
+	    RECORD_LIVE_NCOLUMNS + 1, found) == 0)
 		return;
 	fetched_drop_row(found); /* damaged, or no memory */
 }
@@ -330,7 +352,7 @@ read_keys(struct fetch *f, struct jread *jr)
 static ssize_t
 read_file(struct fetch *f, struct jread *jr, sqlite3_stmt *st)
 {
-	const char *name = (const char *)sqlite3_column_text(st, 2);
+	const char *name = (const char *)sqlite3_column_text(st, 3);
 	ssize_t n;
 	int fd;
 
@@ -338,18 +360,42 @@ read_file(struct fetch *f, struct jread *jr, sqlite3_stmt *st)
 	    openat(f->output_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return 0; /* it has just been pruned */
-	n = files_read_ring(fd, sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1),
-	    sqlite3_column_int64(st, 3), jr->off, jr->buf, jr->max);
+	n = files_read_ring(fd, sqlite3_column_int64(st, 1), sqlite3_column_int64(st, 2),
+	    sqlite3_column_int64(st, 4), jr->off, jr->buf, jr->max);
 	close(fd);
 	return n;
+}
+
+/* The row at the statement, of which the sum is right. */
+static void
+take_output(struct fetch *f, struct jread *jr, sqlite3_stmt *st)
+{
+	int64_t start = sqlite3_column_int64(st, 1), end = sqlite3_column_int64(st, 2);
+	size_t n = jr->max;
+
+	if (jr->off < start)
+		jr->off = start;
+	if (sqlite3_column_type(st, 3) != SQLITE_NULL) {
+		jr->nread = read_file(f, jr, st);
+		return;
+	}
+	if (jr->off >= end || sqlite3_column_bytes(st, 5) != end - start)
+		return;
+	if ((uint64_t)(end - jr->off) < n)
+		n = (size_t)(end - jr->off);
+	memcpy(jr->buf, (const char *)sqlite3_column_blob(st, 5) + (jr->off - start), n);
+	jr->nread = (ssize_t)n;
 }
 
 static void
 read_output(struct fetch *f, struct jread *jr)
 {
 	sqlite3_stmt *st = f->st[FETCH_OUTPUT];
+	bool damaged;
 	int rc;
 
+	if (jr->job > INT64_MAX / 2)
+		return; /* twice that is no id */
 	jr->buf = malloc(jr->max != 0 ? jr->max : 1);
 	if (jr->buf == NULL) {
 		fetch_no_memory(jr);
@@ -357,25 +403,16 @@ read_output(struct fetch *f, struct jread *jr)
 	}
 	sqlite3_bind_int64(st, 1, (sqlite3_int64)(jr->job * 2) + jr->stream - 1);
 	rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW) {
-		int64_t start = sqlite3_column_int64(st, 0), end = sqlite3_column_int64(st, 1);
-
-		if (jr->off < start)
-			jr->off = start;
-		if (sqlite3_column_type(st, 2) != SQLITE_NULL) {
-			jr->nread = read_file(f, jr, st);
-		} else if (jr->off < end && sqlite3_column_bytes(st, 4) == end - start) {
-			size_t n = (size_t)(end - jr->off) < jr->max ? (size_t)(end - jr->off) :
-			    jr->max;
-
-			memcpy(jr->buf, (const char *)sqlite3_column_blob(st, 4) +
-			    (jr->off - start), n);
-			jr->nread = (ssize_t)n;
-		}
-	}
+	damaged = rc == SQLITE_ROW && !record_whole(st, 0, RECORD_OUTPUT_NCOLUMNS);
+	if (rc == SQLITE_ROW && !damaged)
+		take_output(f, jr, st);
 	sqlite3_reset(st);
 	fetch_trouble(f, jr, rc);
-	if (jr->nread < 0)
+	if (damaged)
+		snprintf(jr->damage, sizeof jr->damage, "table=output job=%llu stream=%d "
+		    "can't be read",
+		    (unsigned long long)jr->job, jr->stream);
+	if (damaged || jr->nread < 0)
 		jr->error = -EIO;
 }
 

@@ -6,6 +6,7 @@
  */
 #include "store/store.h"
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 enum jread_kind { JREAD_JOBS, JREAD_KEYS, JREAD_PAGE, JREAD_DONE, JREAD_OUTPUT, JREAD_OLD };
 
@@ -14,11 +15,13 @@ struct fetched {
 	struct row *row; /* without env and queue; NULL: unknown */
 	char *queue;
 	size_t env;      /* place in envs + 1; 0: none */
-	int error;       /* -EIO: damaged */
+	int error;       /* -EIO: damaged … */
+	const char *where; /* … in this table */
 };
 
 struct fetched_env {
 	int64_t id;
+	uint64_t hash;
 	char *bytes;
 	size_t len;
 };
@@ -26,11 +29,13 @@ struct fetched_env {
 struct old_job { /* JREAD_OLD: done jobs of a user, oldest first */
 	uint64_t seq, id;
 	int64_t finished_us, kept_bytes;
+	bool damaged; /* only seq is to be believed */
 };
 
 struct jread {
 	struct jread *next;
 	struct store_read *r; /* the loop's; NULL: not wanted any more */
+	atomic_bool unwanted; /* … and the reader need not begin */
 	uint64_t after;       /* the loop's: batch that must be committed first */
 
 	/* What to read. */
@@ -50,6 +55,7 @@ struct jread {
 
 	/* What was found. */
 	int error;            /* 0, -ENOMEM, -EIO */
+	char damage[160];     /* not "": what was met on the way; with -EIO, or left out */
 	char failed[160];     /* not "": the journal can't be read any more */
 	struct fetched *found;
 	size_t nfound, found_cap;

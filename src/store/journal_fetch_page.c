@@ -1,6 +1,7 @@
 /* Walks: pages in id order, done jobs in seq order, and those to be pruned; see journal_fetch.h. */
 #include "store/journal_fetch.h"
 
+#include "store/journal_record.h"
 #include "store/read.h"
 
 #include <stdlib.h>
@@ -156,13 +157,15 @@ fetch_old(struct fetch *f, struct jread *jr)
 	sqlite3_bind_int64(st, 1, (sqlite3_int64)jr->from);
 	sqlite3_bind_int64(st, 2, jr->filter.uid);
 	sqlite3_bind_int64(st, 3, (sqlite3_int64)jr->limit);
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW)
+	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
 		jr->old[jr->nold++] = (struct old_job){
-			.seq = (uint64_t)sqlite3_column_int64(st, 0),
-			.id = (uint64_t)sqlite3_column_int64(st, 1),
-			.finished_us = sqlite3_column_int64(st, 2),
-			.kept_bytes = sqlite3_column_int64(st, 3),
+			.seq = (uint64_t)sqlite3_column_int64(st, RECORD_DONE_SEQ),
+			.id = (uint64_t)sqlite3_column_int64(st, RECORD_DONE_JOB),
+			.finished_us = sqlite3_column_int64(st, RECORD_DONE_FINISHED),
+			.kept_bytes = sqlite3_column_int64(st, RECORD_DONE_KEPT),
+			.damaged = !record_whole(st, 0, RECORD_DONE_NCOLUMNS),
 		};
+	}
 	sqlite3_reset(st);
 	fetch_trouble(f, jr, rc);
 }

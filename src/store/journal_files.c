@@ -12,6 +12,57 @@
 
 #define ASIDE_TRIES 1000
 
+/* ---- room ---- */
+
+bool
+files_no_room(sqlite3 *db, int rc)
+{
+	int error = sqlite3_system_errno(db);
+
+	if ((rc & 0xff) == SQLITE_FULL)
+		return true;
+	/* A sync that fails is never a mere lack of room. */
+	if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC)
+		return false;
+	return ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN) &&
+	    (error == ENOSPC || error == EDQUOT);
+}
+
+/* ---- what the writer is to know of its files ---- */
+
+#define SUSPECT_NAME "journal-suspect"
+
+bool
+files_suspect(int dir_fd)
+{
+	return faccessat(dir_fd, SUSPECT_NAME, F_OK, 0) == 0;
+}
+
+void
+files_set_suspect(int dir_fd, bool suspect)
+{
+	int fd;
+
+	if (!suspect) {
+		unlinkat(dir_fd, SUSPECT_NAME, 0);
+		return;
+	}
+	fd = openat(dir_fd, SUSPECT_NAME, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+}
+
+bool
+files_moved(sqlite3 *db, int dir_fd)
+{
+	struct stat st;
+	int moved = 0;
+
+	if (sqlite3_file_control(db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK && moved)
+		return true;
+	return fstatat(dir_fd, "journal-wal", &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
 /* ---- ballast ---- */
 
 static int64_t
@@ -49,6 +100,8 @@ ballast_size(int dir_fd)
 
 	if (size > BALLAST_BYTES)
 		size = BALLAST_BYTES;
+	if (size < BALLAST_MIN_BYTES)
+		size = BALLAST_MIN_BYTES;
 	return size & ~(int64_t)4095;
 }
 

@@ -7,16 +7,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sqlite3.h>
 #include <sys/types.h>
 
 #define BALLAST_NAME "ballast"
-#define BALLAST_BYTES (1024 * 1024) /* … but at most an eighth of what is free */
+#define BALLAST_BYTES (1024 * 1024)  /* … but at most an eighth of what is free … */
+#define BALLAST_MIN_BYTES (64 * 1024) /* … and at least room for a few commits */
 
-/* How large a ballast this directory's file system has room for now. */
+/* How large a ballast should be in this directory's file system now. */
 int64_t ballast_size(int dir_fd);
 /* Reserves it (or finds it reserved), only where twice as much stays free. 0 or -errno. */
 int ballast_reserve(int dir_fd, int64_t size);
 void ballast_give_up(int dir_fd);
+
+/* Does an SQLite result mean that the disk is full? Right after it was got. */
+bool files_no_room(sqlite3 *db, int rc);
+
+/* A mark beside the journal: its writer met damage. */
+bool files_suspect(int dir_fd);
+void files_set_suspect(int dir_fd, bool suspect);
+/* Does the database still stand under its name, and its log? */
+bool files_moved(sqlite3 *db, int dir_fd);
 
 /* Bytes of the file system that holds the directory; 0: not known. */
 int64_t files_fs_bytes(int dir_fd);

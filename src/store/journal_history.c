@@ -6,6 +6,7 @@
 #include "store/journal_internal.h"
 
 #include "core/container.h"
+#include "core/logger.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -87,7 +88,7 @@ static struct old_job
 old_of(const struct row *row)
 {
 	return (struct old_job){
-		row->run->seq, row->id, row->run->finished_us, row->run->kept_bytes,
+		row->run->seq, row->id, row->run->finished_us, row->run->kept_bytes, false,
 	};
 }
 
@@ -236,6 +237,14 @@ prune_one(struct journal *j, struct jhistory *h, struct jbatch *b, const struct 
 	bool leftover = old->seq <= h->pruned_seq;
 	bool pinned = row != NULL && row->pins > 0;
 
+	if (old->damaged) { /* nothing is removed on its word */
+		if (h->damaged_seq < old->seq)
+			slot_log(j->logger, SLOT_LOG_ERROR, "the journal is damaged: table=done "
+			    "seq=%llu; it is not pruned", (unsigned long long)old->seq);
+		if (h->damaged_seq < old->seq)
+			h->damaged_seq = old->seq;
+		return 0;
+	}
 	if (row != NULL ? row->gone || row->passed : idtab_get(&j->vanishing, old->id) != NULL)
 		return 0;
 	if (!leftover && !over(j, h, old->finished_us, now_us))
@@ -271,7 +280,8 @@ prune_slice(struct journal *j, struct jhistory *h, struct jbatch *b, const struc
 	for (size_t i = 0; i < jr->nold; i++) {
 		const struct old_job *old = &jr->old[i];
 
-		h->oldest_us = old->finished_us;
+		if (!old->damaged)
+			h->oldest_us = old->finished_us;
 		/* (Room first: what was decided must not fail half-way.) */
 		if (jbatch_reserve(b) < 0 || prune_one(j, h, b, old, now_us) != 0) {
 			h->swept = h->rests = true;

@@ -47,6 +47,7 @@ struct jhistory { /* of one user */
 	int64_t bytes;
 	uint64_t pruned_seq;
 	uint64_t from;     /* seq that pruning looks at next */
+	uint64_t damaged_seq; /* rows up to it that can't be read were told of */
 	int64_t oldest_us; /* when the oldest one finished; INT64_MIN: not known, MAX: none */
 	bool swept;        /* leftovers of an earlier process are gone */
 	bool rests;        /* looked through; until the next call of prune */

@@ -7,6 +7,8 @@
 #include "core/logger.h"
 #include "store/journal_files.h"
 #include "store/journal_opening.h"
+#include "store/journal_record.h"
+#include "store/journal_wal.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -94,10 +96,11 @@ unlink_trash(struct opening *op)
 	sqlite3_stmt *st;
 
 	if (op->output_fd < 0 ||
-	    sqlite3_prepare_v2(op->db, "SELECT file FROM trash", -1, &st, NULL) != SQLITE_OK)
+	    sqlite3_prepare_v2(op->db, "SELECT file, sum FROM trash", -1, &st, NULL) != SQLITE_OK)
 		return;
 	while (sqlite3_step(st) == SQLITE_ROW)
-		unlinkat(op->output_fd, (const char *)sqlite3_column_text(st, 0), 0);
+		if (record_whole(st, 0, RECORD_TRASH_NCOLUMNS))
+			unlinkat(op->output_fd, (const char *)sqlite3_column_text(st, 0), 0);
 	sqlite3_finalize(st);
 }
 
@@ -244,6 +247,8 @@ build(struct opening *op)
 	fill(j, op);
 	unlink_trash(op);
 	error = settle_log(op);
+	if (error == 0 && !op->o->normal) /* (without that, a hole is only warned of) */
+		wal_note_full(op->dir_fd, true);
 	if (error == 0 && load_histories(j, op->db) != SQLITE_OK)
 		error = opening_refuse_sql(op, "can't be read");
 	if (error == 0 && (error = open_notes(j)) != 0)

@@ -79,7 +79,8 @@ thread_main(void *arg)
 			break;
 		jr = take_one(&rd->queued);
 		pthread_mutex_unlock(&rd->lock);
-		fetch_run(&rd->fetch, jr);
+		if (!atomic_load(&jr->unwanted))
+			fetch_run(&rd->fetch, jr);
 		pthread_mutex_lock(&rd->lock);
 		append(&rd->done, jr);
 		ring(rd->note_fd);

@@ -190,6 +190,7 @@ reads_drop(struct store *s, struct store_read *r)
 		return;
 	r->inside = NULL;
 	jr->r = NULL;
+	atomic_store(&jr->unwanted, true);
 	for (struct jread **at = &j->waiting; *at != NULL; at = &(*at)->next)
 		if (*at == jr) {
 			*at = jr->next;
@@ -305,6 +306,9 @@ reads_arrived(struct journal *j)
 
 		j->answered = jr->next;
 		j->reads_back++;
+		if (jr->damage[0] != '\0')
+			slot_log(j->logger, SLOT_LOG_ERROR, "the journal is damaged: %s "
+			    "(slotd --check-state tells more)", jr->damage);
 		if (jr->failed[0] != '\0')
 			journal_fail(j, jr->failed);
 		if (jr->kind == JREAD_OLD)

@@ -4,6 +4,7 @@
 #include "launch/body.h"
 #include "wire/message.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
@@ -32,6 +33,128 @@ record_sum(const void *bytes, size_t len)
 		memcpy(&word, p, len);
 	h = (h ^ word) * 0xc4ceb9fe1a85ec53u;
 	return h ^ (h >> 29);
+}
+
+/* ---- sums of rows ---- */
+
+#define NULL_SUM INT64_C(0x6e756c6c6e756c6c) /* what a NULL counts as */
+
+static int64_t *
+next_value(struct record *r)
+{
+	assert(r->n < RECORD_COLUMNS_MAX);
+	return &r->values[r->n++];
+}
+
+void
+record_begin(struct record *r, sqlite3_stmt *st)
+{
+	r->st = st;
+	r->n = 0;
+}
+
+void
+record_int(struct record *r, int64_t value)
+{
+	*next_value(r) = value;
+	sqlite3_bind_int64(r->st, r->n, value);
+}
+
+static void
+put_null(struct record *r)
+{
+	*next_value(r) = NULL_SUM;
+	sqlite3_bind_null(r->st, r->n);
+}
+
+void
+record_int_but_0(struct record *r, int64_t value)
+{
+	if (value != 0)
+		record_int(r, value);
+	else
+		put_null(r);
+}
+
+void
+record_text(struct record *r, const char *text)
+{
+	if (text == NULL) {
+		put_null(r);
+		return;
+	}
+	*next_value(r) = (int64_t)record_sum(text, strlen(text));
+	sqlite3_bind_text(r->st, r->n, text, -1, SQLITE_STATIC);
+}
+
+void
+record_blob(struct record *r, const void *bytes, size_t len)
+{
+	if (bytes == NULL) {
+		put_null(r);
+		return;
+	}
+	*next_value(r) = (int64_t)record_sum(bytes, len);
+	sqlite3_bind_blob(r->st, r->n, bytes, (int)len, SQLITE_STATIC);
+}
+
+void
+record_finish(struct record *r)
+{
+	uint64_t sum = record_sum(r->values, (size_t)r->n * sizeof r->values[0]);
+
+	sqlite3_bind_int64(r->st, r->n + 1, (sqlite3_int64)sum);
+}
+
+static int64_t
+value_of(sqlite3_stmt *st, int at)
+{
+	sqlite3_value *v = sqlite3_column_value(st, at);
+	const void *bytes;
+	double number;
+	int64_t value;
+
+	switch (sqlite3_value_type(v)) {
+	case SQLITE_INTEGER:
+		return sqlite3_value_int64(v);
+	case SQLITE_NULL:
+		return NULL_SUM;
+	case SQLITE_FLOAT: /* (never ours) */
+		number = sqlite3_value_double(v);
+		memcpy(&value, &number, sizeof value);
+		return ~value;
+	}
+	bytes = sqlite3_value_blob(v);
+	return (int64_t)record_sum(bytes, (size_t)sqlite3_value_bytes(v));
+}
+
+void
+record_column(struct record *r, sqlite3_stmt *from, int at)
+{
+	*next_value(r) = value_of(from, at);
+	sqlite3_bind_value(r->st, r->n, sqlite3_column_value(from, at));
+}
+
+bool
+record_whole(sqlite3_stmt *st, int at, int n)
+{
+	int64_t values[RECORD_COLUMNS_MAX];
+
+	for (int i = 0; i < n; i++)
+		values[i] = value_of(st, at + i);
+	return record_sum(values, (size_t)n * sizeof values[0]) ==
+	    (uint64_t)sqlite3_column_int64(st, at + n);
+}
+
+int64_t
+record_spec_sum(uint64_t job, uint32_t uid, int64_t env, uint64_t env_hash, int64_t data,
+    uint64_t checksum)
+{
+	const int64_t values[] = {
+		(int64_t)job, uid, env, (int64_t)env_hash, data, (int64_t)checksum,
+	};
+
+	return (int64_t)record_sum(values, sizeof values);
 }
 
 /* ---- the command ---- */
@@ -132,6 +255,8 @@ record_read_live(sqlite3_stmt *st, struct row *row, const char **queue)
 {
 	int at = 0;
 
+	if (!record_whole(st, 0, RECORD_LIVE_NCOLUMNS))
+		return -EIO;
 	row->id = (uint64_t)sqlite3_column_int64(st, at++);
 	row->phase = (uint8_t)sqlite3_column_int(st, at++);
 	row->waits = (uint8_t)sqlite3_column_int(st, at++);
@@ -162,6 +287,8 @@ record_read_done(sqlite3_stmt *st, struct row *row, const char **queue)
 	struct row_run *run = row_run(row);
 	int at = 0, flags;
 
+	if (!record_whole(st, 0, RECORD_DONE_NCOLUMNS))
+		return -EIO;
 	if (run == NULL)
 		return -ENOMEM;
 	row->phase = ROW_DONE;

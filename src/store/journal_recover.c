@@ -1,7 +1,9 @@
-/* What a start asks of the journal: settings, queues, all that was live, and single rows. */
+/* What a start asks of the journal: settings, queues, all that was live, and single rows. The sums
+ * of all but the single rows were right a moment ago, when it was opened. */
 #include "store/journal_internal.h"
 
 #include "core/logger.h"
+#include "store/journal_record.h"
 
 #include <errno.h>
 #include <string.h>
@@ -76,9 +78,7 @@ read_live(sqlite3_stmt *st, struct store_live *l)
 int
 journal_recover(struct store *s, const struct store_recovery *rec)
 {
-	static const char sql[] = "SELECT job, phase, waits, uid, priority, slots, attempt, cost,"
-	    " queue, submitted_us, hold, started_us, launcher, due_boot_us, due_wall_us, session"
-	    " FROM live ORDER BY job";
+	static const char sql[] = "SELECT " RECORD_LIVE_COLUMNS " FROM live l ORDER BY l.job";
 	struct journal *j = journal_of(s);
 	sqlite3 *db = jreader_fetch(j->reader)->db;
 	struct store_live live;

@@ -97,8 +97,9 @@ rows_take(struct journal *j, struct jread *jr, struct fetched *found, int *error
 	if (row != NULL && (!j->store.stuck || row->uncommitted == 0))
 		return row_ref(row);
 	if (found->error != 0) {
-		slot_log(j->logger, SLOT_LOG_ERROR, "the journal is damaged: job=%llu can't be "
-		    "read (slotd --check-state tells more)", (unsigned long long)found->id);
+		slot_log(j->logger, SLOT_LOG_ERROR, "the journal is damaged: table=%s job=%llu "
+		    "can't be read (slotd --check-state tells more)",
+		    found->where, (unsigned long long)found->id);
 		*error = found->error;
 		return NULL;
 	}

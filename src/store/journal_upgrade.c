@@ -10,7 +10,8 @@ static int
 upgrade_0(sqlite3 *db)
 {
 	return sqlite3_exec(db,
-	    "CREATE TABLE IF NOT EXISTS trash (file TEXT PRIMARY KEY) WITHOUT ROWID;"
+	    "CREATE TABLE IF NOT EXISTS trash (file TEXT PRIMARY KEY,"
+	    "  sum INTEGER NOT NULL) WITHOUT ROWID;"
 	    "CREATE TABLE IF NOT EXISTS code (kind TEXT, code INTEGER, name TEXT NOT NULL,"
 	    "  PRIMARY KEY (kind, code)) WITHOUT ROWID", NULL, NULL, NULL);
 }

@@ -50,7 +50,8 @@ struct jwriter {
 	int dir_fd, output_fd;
 	int retry_ms, room_check_ms;
 	int64_t ballast_bytes, next_look_ms;
-	bool has_ballast, degraded, stuck, not_now, warned;
+	bool has_ballast, degraded, stuck, not_now;
+	int64_t warn_bytes;   /* a log larger than that is told of */
 	struct queue pending; /* taken, not committed */
 	int wal_pages;
 	int checkpoint_pages, next_checkpoint; /* pages in the log */
@@ -104,30 +105,18 @@ fail(struct jwriter *w, const char *what, const char *detail)
 		snprintf(w->failed, sizeof w->failed, "%s: %s", what, detail);
 }
 
-static bool
-means_full(sqlite3 *db, int rc)
-{
-	int error = sqlite3_system_errno(db);
-
-	if ((rc & 0xff) == SQLITE_FULL)
-		return true;
-	/* A sync that fails is never a mere lack of room. */
-	if (rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC)
-		return false;
-	return ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN) &&
-	    (error == ENOSPC || error == EDQUOT);
-}
-
 static enum verdict
 judge(struct jwriter *w, int rc, const char *what)
 {
 	if (rc == SQLITE_OK)
 		return WRITTEN;
-	if (means_full(w->db, rc))
+	if (files_no_room(w->db, rc))
 		return NO_ROOM;
 	if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED ||
 	    (rc & 0xff) == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM)
 		return NOT_NOW;
+	if ((rc & 0xff) == SQLITE_CORRUPT)
+		files_set_suspect(w->dir_fd, true);
 	fail(w, what, w->apply.disagrees != NULL ? w->apply.disagrees : sqlite3_errmsg(w->db));
 	return FAILED;
 }
@@ -191,9 +180,13 @@ tune(struct jwriter *w)
 static void
 post(struct jwriter *w, struct queue *done)
 {
-	bool big = !w->warned && (int64_t)w->wal_pages * PAGE_BYTES > WAL_WARN_BYTES;
+	int64_t wal_bytes = (int64_t)w->wal_pages * PAGE_BYTES;
+	bool big = wal_bytes > w->warn_bytes;
 
-	w->warned = w->warned || big;
+	if (big)
+		w->warn_bytes = wal_bytes * 2; /* once more when it has doubled … */
+	else if (wal_bytes < WAL_WARN_BYTES / 2)
+		w->warn_bytes = WAL_WARN_BYTES; /* … or begun anew */
 	pthread_mutex_lock(&w->lock);
 	if (done != NULL)
 		queue_concat(&w->done, done);
@@ -201,7 +194,7 @@ post(struct jwriter *w, struct queue *done)
 	w->state.stuck = w->stuck;
 	w->state.not_now = w->stuck && w->not_now;
 	w->state.wal_is_big = w->state.wal_is_big || big;
-	w->state.wal_bytes = (int64_t)w->wal_pages * PAGE_BYTES;
+	w->state.wal_bytes = wal_bytes;
 	memcpy(w->state.failed, w->failed, sizeof w->failed);
 	pthread_mutex_unlock(&w->lock);
 	ring(w->note_fd);
@@ -246,6 +239,11 @@ transact(struct jwriter *w, size_t n)
 		return v;
 	}
 	failpoint(FAILPOINT_COMMIT_AFTER);
+	/* Into a file that nobody will find again is as good as nowhere. */
+	if (files_moved(w->db, w->dir_fd)) {
+		fail(w, "journal", "its files were removed or replaced");
+		return FAILED;
+	}
 	return WRITTEN;
 }
 
@@ -380,7 +378,9 @@ look_for_room(struct jwriter *w)
 	if (!w->degraded || w->pending.first != NULL || now_ms() < w->next_look_ms)
 		return;
 	w->next_look_ms = now_ms() + w->room_check_ms;
-	if (ballast_reserve(w->dir_fd, w->ballast_bytes) != 0)
+	/* (A smaller one will do: else a small disk that served well before would not again.) */
+	if (ballast_reserve(w->dir_fd, w->ballast_bytes) != 0 &&
+	    ballast_reserve(w->dir_fd, ballast_size(w->dir_fd)) != 0)
 		return;
 	w->has_ballast = true;
 	w->degraded = w->stuck = false;
@@ -446,6 +446,7 @@ jwriter_new(const struct jwriter_options *o)
 	w->retry_ms = o->retry_ms != 0 ? o->retry_ms : RETRY_MS;
 	w->room_check_ms = o->room_check_ms != 0 ? o->room_check_ms : ROOM_CHECK_MS;
 	w->ballast_bytes = o->ballast;
+	w->warn_bytes = WAL_WARN_BYTES;
 	w->has_ballast = !o->degraded;
 	w->degraded = w->state.degraded = o->degraded;
 	w->apply.trash_is_unlinked = o->trash_is_unlinked;

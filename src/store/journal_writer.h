@@ -26,7 +26,7 @@ struct jwriter_options {
 struct jwriter_state {
 	bool degraded, stuck;
 	bool not_now;      /* … because somebody holds it locked, or memory is short */
-	bool wal_is_big;   /* for the first time since the last take */
+	bool wal_is_big;   /* newly, since the last take */
 	int64_t wal_bytes;
 	char failed[160];  /* not "": nothing commits any more */
 };

@@ -9,10 +9,14 @@
 /*
  * A job is one row of spec, written once, and one row of either live or done. live is narrow:
  * at a start it is read from end to end.
+ *
+ * Every row that is believed has a sum over all of its columns (journal_record.h); a blob's hash
+ * is its sum, and that of a spec's row names the environment by its hash too. Code and view are for
+ * people only, and indices are what SQLite's own check looks at.
  */
 static const char tables[] =
     /* instance, boot_id, next_id, last_seq */
-    "CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value, sum INTEGER NOT NULL) WITHOUT ROWID;"
     /* what the numbers mean; for the view */
     "CREATE TABLE code (kind TEXT, code INTEGER, name TEXT NOT NULL,"
     "  PRIMARY KEY (kind, code)) WITHOUT ROWID;"
@@ -23,14 +27,14 @@ static const char tables[] =
     /* env: NULL: none, 0: was not kept. data: cut out of bytes, at their data_off */
     "CREATE TABLE spec (job INTEGER PRIMARY KEY, uid INTEGER NOT NULL, env INTEGER,"
     "  data INTEGER, key TEXT, name TEXT, tag TEXT, command TEXT NOT NULL,"
-    "  checksum INTEGER NOT NULL, bytes BLOB NOT NULL);"
+    "  checksum INTEGER NOT NULL, bytes BLOB NOT NULL, sum INTEGER NOT NULL);"
     "CREATE UNIQUE INDEX spec_key ON spec (uid, key) WHERE key IS NOT NULL;"
     "CREATE TABLE live (job INTEGER PRIMARY KEY, phase INTEGER NOT NULL,"
     "  waits INTEGER NOT NULL, uid INTEGER NOT NULL, priority INTEGER NOT NULL,"
     "  slots INTEGER NOT NULL, attempt INTEGER NOT NULL, cost INTEGER NOT NULL,"
     "  queue TEXT NOT NULL, submitted_us INTEGER NOT NULL, hold INTEGER NOT NULL,"
     "  started_us INTEGER, launcher INTEGER, due_boot_us INTEGER, due_wall_us INTEGER,"
-    "  session BLOB);"
+    "  session BLOB, sum INTEGER NOT NULL);"
     "CREATE INDEX live_running ON live (job) WHERE phase = 1;"
     "CREATE TABLE done (seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, uid INTEGER NOT NULL,"
     "  outcome INTEGER NOT NULL, ok INTEGER NOT NULL, exit_code INTEGER, signal INTEGER,"
@@ -41,20 +45,22 @@ static const char tables[] =
     "  system_us INTEGER NOT NULL, max_rss_kib INTEGER NOT NULL,"
     "  stdout_bytes INTEGER NOT NULL, stderr_bytes INTEGER NOT NULL,"
     "  stdout_start INTEGER NOT NULL, stderr_start INTEGER NOT NULL,"
-    "  kept_bytes INTEGER NOT NULL);"
+    "  kept_bytes INTEGER NOT NULL, sum INTEGER NOT NULL);"
     "CREATE UNIQUE INDEX done_job ON done (job);"
     "CREATE INDEX done_uid ON done (uid, seq);"
     /* id: 2 * job + (stream - 1); the bytes, or a ring file in the output directory */
     "CREATE TABLE output (id INTEGER PRIMARY KEY, start INTEGER NOT NULL,"
-    "  end INTEGER NOT NULL, file TEXT, room INTEGER NOT NULL, bytes BLOB);"
+    "  end INTEGER NOT NULL, file TEXT, room INTEGER NOT NULL, bytes BLOB,"
+    "  sum INTEGER NOT NULL);"
     /* files of output that nothing names any more, until they are unlinked */
-    "CREATE TABLE trash (file TEXT PRIMARY KEY) WITHOUT ROWID;"
+    "CREATE TABLE trash (file TEXT PRIMARY KEY, sum INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE queue (name TEXT PRIMARY KEY, max_running INTEGER NOT NULL,"
-    "  paused INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "  paused INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL,"
+    "  sum INTEGER NOT NULL) WITHOUT ROWID;"
     /* sums over done, but for rows up to pruned_seq, which are about to go */
     "CREATE TABLE history (uid INTEGER PRIMARY KEY, jobs INTEGER NOT NULL,"
-    "  bytes INTEGER NOT NULL, pruned_seq INTEGER NOT NULL);";
+    "  bytes INTEGER NOT NULL, pruned_seq INTEGER NOT NULL, sum INTEGER NOT NULL);";
 
 #define STAMP(column) \
 	"strftime('%Y-%m-%dT%H:%M:%fZ', " column " / 1000000.0, 'unixepoch')"

@@ -39,8 +39,8 @@ struct store_hooks {
 	/* The disk is full (true), or has room again. While it is, completions are still recorded
 	 * as far as possible; the owner refuses whatever would add to the journal. */
 	void (*on_degraded)(void *arg, bool degraded);
-	/* The journal can't be written or read any more (an I/O or fsync error, damage): nothing
-	 * commits from here on, and the process has to end. `what` says what failed. */
+	/* The journal can't be written or read any more (an I/O or fsync error, damage where it is
+	 * to be changed, files removed): nothing commits from here on, and the process has to end. `what` says what failed. */
 	void (*on_failed)(void *arg, const char *what);
 	void *arg;
 };
@@ -87,7 +87,7 @@ struct store_read {
 	void *arg;
 
 	/* The answer. */
-	int error;                   /* 0, -ENOMEM, -EIO: the journal is damaged there */
+	int error;                   /* 0, -ENOMEM, -EIO: the journal is damaged there (logged) */
 	struct row **rows;           /* counted; JOBS, KEYS: as asked, NULL for the unknown */
 	size_t nrows;
 	uint64_t next;               /* PAGE, DONE: where to go on; 0: this was the end */

@@ -103,6 +103,18 @@ class Queues(Case):
         self.assertEqual(queues["conf"]["max_running"], 1)
         self.assertTrue((await client.run("true", queue="conf"))["ok"])
 
+    async def test_a_retry_stays_where_its_job_was_moved_to(self):
+        for queue in ("a", "b"):
+            await self.c.call("queue.set", queue=queue, max_running=None)
+        await self.c.call("limits.set", max_running=0)
+        job = await self.c.submit("true", queue="a")
+        await self.c.call("job.set", job=job, queue="b")
+        await self.c.call("limits.set", reset=True)
+        await self.c.finish(job)
+        await self.c.call("queue.remove", queue="a")
+        again = (await self.c.call("job.retry", job=job))["job"]
+        self.assertEqual((await self.c.finish(again))["queue"], "b")
+
 
 class Limits(Case):
     async def test_get_tells_what_set_changed(self):

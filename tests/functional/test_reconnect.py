@@ -160,6 +160,20 @@ class Keyed(Case):
         self.assertEqual((done.status, len(rows), rows[-2:]), (0, 20001, ["20000", "in"]))
 
 
+class Bounded(Case):
+    settings = ("output.limit=1000",)
+
+    async def test_bytes_that_were_not_kept_are_not_missing_without_a_word(self):
+        args = ("run", "--key", "k", "--stdin", "/dev/null", "--", "seq", "1", "1000")
+        await self.ctl.run(*args)
+        again = await self.ctl.run(*args)
+        kept = "".join(f"{row}\n" for row in range(1, 1001))[-1000:]
+        note = "slotctl: job 1: 2893 bytes of its stdout were not kept\n"
+        self.assertEqual((again.status, again.text, again.err), (0, kept, note))
+        log = await self.ctl.run("log", "-f", "1")
+        self.assertEqual((log.status, log.text, log.err), (0, kept, note))
+
+
 class Streams(Scripted):
     async def test_wait_tells_each_job_once(self):
         self.fake.jobs = {1: None, 2: None, 3: None}

@@ -342,6 +342,8 @@ def one_that_was_asked_about_another_state_is_asked_again(k, binary):
     os.mkfifo(go)
     replace(binary, script("echo $* >>%s; test $(wc -l <%s) -gt 1 && exit 1; read x <%s; exit 0\n"
                            % (asked, asked, go)))
+    k.next_job = k.connect().next_job  # by now it handles signals
+    k.engines[0].drop()
     os.kill(k.proc.pid, signal.SIGHUP)
     wait_for(lambda: os.path.exists(asked), "it is asked")
     e = k.connect()

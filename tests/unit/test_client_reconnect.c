@@ -581,6 +581,23 @@ START_TEST(output_goes_on_at_the_next_byte_of_each_descriptor)
 }
 END_TEST
 
+START_TEST(output_of_another_attempt_begins_anew_after_a_reconnect_too)
+{
+	struct slot_stream *s = open_stream("output.follow",
+	    json_pack("{s:i, s:[i,i]}", "job", 7, "fds", 1, 2));
+
+	say(FOLLOWED(1, 1, 0, "abcdef") FOLLOWED(2, 2, 0, "xyz"));
+	die();
+	come_back(3, "i");
+	free(next_line());
+	/* Nothing more of the second descriptor; the first goes on. Then the job is tried again. */
+	say(FOLLOWED(1, 1, 3, "defg"));
+	say(FOLLOWED(2, 1, 0, "AB") FOLLOWED(3, 2, 0, "XYZ") FOLLOWED(4, 1, 2, "CD"));
+	ck_assert_str_eq(told, "1:abcdef;2:xyz;3:g;4:AB;5:XYZ;6:CD;");
+	slot_stream_free(s);
+}
+END_TEST
+
 #define DONE(n, job)                                                                               \
 	"{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":2,\"n\":" #n ","       \
 	"\"job\":" #job "}}\n"
@@ -679,6 +696,7 @@ main(void)
 	tcase_add_test(calls, a_subscription_that_told_nothing_goes_on_from_where_it_began);
 	tcase_add_test(calls, jobs_of_a_lost_history_fail);
 	tcase_add_test(calls, output_goes_on_at_the_next_byte_of_each_descriptor);
+	tcase_add_test(calls, output_of_another_attempt_begins_anew_after_a_reconnect_too);
 	tcase_add_test(calls, as_completed_goes_on_with_the_rest);
 	tcase_add_test(calls, as_completed_that_told_all_ends);
 	tcase_add_test(calls, events_begin_anew_after_a_gap);

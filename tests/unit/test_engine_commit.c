@@ -173,7 +173,7 @@ START_TEST(later_turns_go_on_and_answers_keep_their_order)
 	run();
 	third = post(&other, "job.get", "{'job':1}"); /* sees what isn't durable, hears it later */
 	run();
-	ck_assert_uint_eq(late.n, 3);
+	ck_assert_uint_eq(late.n, 2); /* that makes no commit of its own */
 	commit_one();
 	result_of(&c, first);
 	hears_nothing(&c);
@@ -182,11 +182,37 @@ START_TEST(later_turns_go_on_and_answers_keep_their_order)
 	commit_one();
 	result_of(&c, second);
 	launcher_heard("run 2/1 ");
-	hears_nothing(&other);
-	commit_one();
 	ck_assert_str_eq(text_at(result_of(&other, third), "phase"), "running");
 	hang_up(&c);
 	hang_up(&other);
+}
+END_TEST
+
+START_TEST(answers_that_record_nothing_leave_with_the_commit_before)
+{
+	struct client c = client_of(1), other = client_of(1);
+	int64_t first = post_submit(&c, ""), own = 0;
+
+	run();
+	for (int i = 0; i < 3; i++) {
+		own = post(&c, "job.get", "{'job':1}");
+		post(&other, "job.get", "{'job':1}");
+		run();
+	}
+	ck_assert_uint_eq(late.n, 1);
+	ck_assert_uint_eq(engine->in_flight->ndirty, 2);
+	ck_assert_uint_eq(c.session->marks, 1);
+	hears_nothing(&c);
+	hears_nothing(&other);
+	hang_up(&other);
+	commit_one();
+	result_of(&c, first);
+	result_of(&c, own);
+	ck_assert_uint_eq(c.session->marks, 0);
+	own = post(&c, "job.get", "{'job':1}");
+	result_of(&c, own); /* nothing is in flight: at once */
+	ck_assert_uint_eq(late.n, 1);
+	hang_up(&c);
 }
 END_TEST
 
@@ -231,6 +257,46 @@ START_TEST(an_exit_told_twice_is_not_acknowledged_early)
 }
 END_TEST
 
+START_TEST(an_exit_of_what_counts_as_lost_is_not_acknowledged_early)
+{
+	struct client c = client_of(1);
+	struct launch_exit x = { .how = LAUNCH_EXITED, .job = submitted(&c, ""), .attempt = 1 };
+
+	launcher_heard("run 1/1 ");
+	engine_launch_handlers.on_lost(engine, "the connection broke");
+	run();
+	engine_set_launch(engine, &launcher.launch);
+	engine_launch_handlers.on_ready(engine, LAUNCHER);
+	job_find(engine, 1)->row->uncommitted = 1; /* (a journal would say so) */
+	engine_launch_handlers.on_exit(engine, &x); /* its launcher was alive */
+	job_find(engine, 1)->row->uncommitted = 0;
+	run();
+	launcher_heard(""); /* another engine would take it for one that never ran */
+	commit_all();
+	launcher_heard("ack 1/1 ");
+	outcome_is(1, MSG_OUTCOME_LOST);
+	hang_up(&c);
+}
+END_TEST
+
+START_TEST(output_of_an_attempt_is_not_the_next_ones)
+{
+	struct client c = client_of(1);
+	struct job *job;
+
+	submitted(&c, "'stdout':'capture','retries':{'max':1,'backoff_ms':0}");
+	job = job_find(engine, 1);
+	ck_assert_ptr_nonnull(job->active->capture);
+	job_exits(1, 3);
+	phase_is(1, ROW_RUNNING);
+	ck_assert_int_eq(job->row->attempt, 2);
+	ck_assert_ptr_null(job->active->capture);
+	ck_assert_ptr_null(job->row->output);
+	commit_all();
+	hang_up(&c);
+}
+END_TEST
+
 START_TEST(a_cancel_while_its_start_is_in_flight_never_starts_it)
 {
 	struct client c = client_of(1);
@@ -239,10 +305,12 @@ START_TEST(a_cancel_while_its_start_is_in_flight_never_starts_it)
 	run();
 	cancel = post(&c, "job.cancel", "{'jobs':[1]}");
 	run();
-	ck_assert_uint_eq(late.n, 2);
+	ck_assert_uint_eq(late.n, 2); /* what is promised is recorded: a crash won't start it */
+	outcome_is(1, MSG_OUTCOME_CANCELLED);
 	commit_one();
 	launcher_heard("");
 	ck_assert_str_eq(text_at(result_of(&c, id), "phase"), "running");
+	hears_nothing(&c);
 	answer(&c, cancel);
 	launcher_heard("ack 1/1 ");
 	outcome_is(1, MSG_OUTCOME_CANCELLED);
@@ -312,8 +380,7 @@ START_TEST(a_drain_is_answered_after_the_last_commit)
 	job_exits(1, 0);
 	hears_nothing(&c);
 	commit_one();
-	hears_nothing(&c); /* (the answer has a batch of its own) */
-	answer(&c, id);
+	result_of(&c, id);
 	hang_up(&c);
 }
 END_TEST
@@ -573,8 +640,11 @@ make_suite(void)
 	tcase_add_checked_fixture(tc, late_setup, teardown);
 	tcase_add_test(tc, nothing_is_started_or_told_before_the_commit);
 	tcase_add_test(tc, later_turns_go_on_and_answers_keep_their_order);
+	tcase_add_test(tc, answers_that_record_nothing_leave_with_the_commit_before);
 	tcase_add_test(tc, a_completion_is_told_and_acknowledged_after_its_commit);
 	tcase_add_test(tc, an_exit_told_twice_is_not_acknowledged_early);
+	tcase_add_test(tc, an_exit_of_what_counts_as_lost_is_not_acknowledged_early);
+	tcase_add_test(tc, output_of_an_attempt_is_not_the_next_ones);
 	tcase_add_test(tc, a_cancel_while_its_start_is_in_flight_never_starts_it);
 	tcase_add_test(tc, a_start_recorded_for_one_launcher_does_not_go_to_another);
 	tcase_add_test(tc, nothing_starts_before_the_launcher_is_ready);

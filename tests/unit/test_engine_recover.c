@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 
 #define WAIT_MS 10000 /* for the journal's threads */
@@ -358,6 +359,40 @@ START_TEST(what_was_depended_on_may_have_ended)
 	c = client_of(1);
 	is_done(&c, dependent, "dependency_failed", NULL);
 	ck_assert_ptr_nonnull(fake_find(any));
+	hang_up(&c);
+}
+END_TEST
+
+static void
+damage(uint64_t job)
+{
+	char path[128], sql[128];
+	sqlite3 *db;
+
+	snprintf(path, sizeof path, "%s/journal", dir);
+	snprintf(sql, sizeof sql, "UPDATE spec SET checksum = checksum + 1 WHERE job = %llu",
+	    (unsigned long long)job);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_changes(db), 1);
+	sqlite3_close(db);
+}
+
+START_TEST(what_comes_after_a_damaged_job_is_not_held_up_by_it)
+{
+	struct client c = client_of(1);
+	uint64_t damaged = submitted(&c, "'delay_ms':60000"), needs, any;
+
+	needs = submittedf(&c, "'after':[%llu]", (unsigned long long)damaged);
+	any = submittedf(&c, "'after':[%llu],'after_policy':'any'", (unsigned long long)damaged);
+	hang_up(&c);
+	end();
+	damage(damaged);
+	begin();
+	ready(LAUNCHER);
+	c = client_of(1);
+	is_done(&c, needs, "dependency_failed", NULL);
+	is(&c, any, "running");
 	hang_up(&c);
 }
 END_TEST
@@ -784,6 +819,45 @@ START_TEST(a_maps_jobs_belong_to_the_session_afterwards)
 }
 END_TEST
 
+START_TEST(a_session_with_bound_jobs_takes_over_no_other)
+{
+	struct client c = client_of(1);
+	char first[64];
+
+	one_slot();
+	token[0] = '\0';
+	hello(&c);
+	snprintf(first, sizeof first, "%s", token);
+	submitted(&c, "'lifetime':'bound'");
+	end();
+	hang_up(&c);
+	begin();
+	holds(1);
+	ready(LAUNCHER);
+	c = client_of(1);
+	submitted(&c, "'lifetime':'bound'"); /* recorded for the id that it has now */
+	refused(&c, "InvalidState", "hello", "{'session':'%s'}", first);
+	token[0] = '\0';
+	hello(&c);
+	ck_assert_str_ne(token, first);
+	refused(&c, "InvalidState", "hello", "{'session':'%s'}", first);
+	ok(&c, "hello", "{'session':'%s'}", token);
+	ok(&c, "hello", "{'session':'%032d'}", 0); /* unknown, as ever */
+	end();
+	hang_up(&c);
+	begin();
+	holds(1);
+	ready(LAUNCHER);
+	c = client_of(1);
+	hello(&c); /* the second job's */
+	slot_loop_advance(loop, 15000000);
+	settle();
+	launcher_heard("cancel 1/1 ");
+	phase_is(2, ROW_PENDING);
+	hang_up(&c);
+}
+END_TEST
+
 /* ---- settings ---- */
 
 START_TEST(what_was_set_at_run_time_outlives_the_engine)
@@ -852,6 +926,7 @@ make_suite(void)
 	tcase_add_test(tc, holds_delays_and_dependencies_go_on);
 	tcase_add_test(tc, after_a_reboot_delays_go_by_the_wall_clock);
 	tcase_add_test(tc, what_was_depended_on_may_have_ended);
+	tcase_add_test(tc, what_comes_after_a_damaged_job_is_not_held_up_by_it);
 	tcase_add_test(tc, a_back_off_goes_on);
 	tcase_add_test(tc, keys_are_known_again);
 	tcase_add_test(tc, a_running_job_is_adopted_with_its_exit);
@@ -869,6 +944,7 @@ make_suite(void)
 	tcase_add_test(tc, bound_jobs_wait_for_their_session);
 	tcase_add_test(tc, bound_jobs_whose_session_stays_away_are_cancelled);
 	tcase_add_test(tc, a_maps_jobs_belong_to_the_session_afterwards);
+	tcase_add_test(tc, a_session_with_bound_jobs_takes_over_no_other);
 	tcase_add_test(tc, what_was_set_at_run_time_outlives_the_engine);
 	tcase_add_test(tc, the_instance_and_the_order_of_completions_go_on);
 	suite_add_tcase(suite, tc);

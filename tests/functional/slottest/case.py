@@ -126,6 +126,7 @@ class Case(unittest.IsolatedAsyncioTestCase):
         for gate in self.gates:
             gate.close()
         problems += await self._leaks()
+        problems += self._reports()
         shutil.rmtree(self.tmp, ignore_errors=True)
         if problems:
             self.fail("after the test:\n  " + "\n  ".join(problems))
@@ -146,11 +147,17 @@ class Case(unittest.IsolatedAsyncioTestCase):
             daemon.popen.kill()
             daemon.popen.wait()
         daemon.end_launcher()
-        text = daemon.log()
-        LOGS.append((str(daemon.dir.name), text))
-        report = sanitizer_report(text)
-        if report:
-            problems.append(f"sanitizer: {report}")
+        return problems
+
+    def _reports(self):
+        """What sanitizers wrote, also those of launchers that outlived their engine."""
+        problems = []
+        for daemon in self.daemons:
+            text = daemon.log()
+            LOGS.append((str(daemon.dir.name), text))
+            report = sanitizer_report(text)
+            if report:
+                problems.append(f"sanitizer: {report}")
         return problems
 
     async def _leaks(self):
