@@ -68,7 +68,8 @@ struct engine {
 
 	/* recover.c */
 	uint64_t known_ids;     /* those below were given out before we started */
-	uint64_t lost_launcher; /* instance whose connection was lost; 0: none since on_ready */
+	uint64_t lost_launcher; /* instance whose jobs count as lost, as its connection broke; 0: none
+				 * since on_ready */
 	struct stray *strays;   /* what the launcher holds and no job of ours stands for */
 	size_t nstrays, strays_cap;
 	struct ring_name *kept; /* output files that history names, in order */

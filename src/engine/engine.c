@@ -303,7 +303,6 @@ on_launch_lost(void *arg, const char *why)
 	    (unsigned long long)e->nrunning);
 	e->launch = NULL;
 	e->launch_ready = false;
-	e->lost_launcher = e->store->launcher;
 	slot_executor_pause(e->executor); /* until there is another */
 	while ((job = idtab_next(&e->jobs, id + 1, &id)) != NULL)
 		if (!queue_shelf_is_mark(job))

@@ -87,12 +87,13 @@ on_output_read(struct request *req)
 struct follow {
 	struct output_wait wait; /* first */
 	struct request *req;
-	struct row *row;         /* counted */
+	struct row *row;         /* counted, and pinned: what is still to be sent must stay */
 	struct job *job;         /* counted; NULL where it was over already */
 	struct capture *capture; /* counted: the attempt whose output is being sent */
 	bool wanted[2];
 	int64_t off[2];
 	bool linked;
+	bool forgotten; /* by job.forget, with output that was still to be sent */
 	int error; /* errno of a read that failed */
 };
 
@@ -103,6 +104,7 @@ follow_free(struct follow *f)
 		LIST_REMOVE(&f->wait, entry);
 	if (f->capture != NULL)
 		capture_unref(f->capture);
+	row_unpin(f->req->engine->store, f->row);
 	row_unref(f->req->engine->store, f->row);
 	job_unref(f->job);
 	free(f);
@@ -164,6 +166,7 @@ follow_kept(struct follow *f, int i, size_t max)
 	if (!load_output_at(f->req, f->row, i + 1, at, max))
 		return FOLLOW_SUSPENDED;
 	if (!load_kept(f->req, f->row, i + 1, &data, &at) || data.len == 0) {
+		f->forgotten = f->row->gone;
 		f->off[i] = kept_end(f->row, i); /* less was kept than the row says */
 		return FOLLOW_QUIET;
 	}
@@ -241,6 +244,14 @@ follow_pump(struct request *req)
 		    strerrordesc_np(error));
 		return;
 	}
+	if (f->forgotten) {
+		uint64_t id = f->row->id;
+
+		req->ops = NULL;
+		follow_free(f);
+		request_no_such_job(req, id);
+		return;
+	}
 	if (!follow_is_over(f))
 		return;
 	if (f->wanted[0])
@@ -298,6 +309,7 @@ on_output_follow(struct request *req)
 	}
 	f->req = req;
 	f->row = row_ref(row);
+	row_pin(row);
 	f->off[0] = f->off[1] = p->off;
 	for (size_t i = 0; i < p->fds.n; i++)
 		f->wanted[p->fds.v[i] - 1] = true;

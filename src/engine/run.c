@@ -363,6 +363,7 @@ run_on_lost(struct job *job)
 	if (job_phase(job) != ROW_RUNNING) {
 		job_drop_if_over(job);
 	} else if (run->launched && !run_exit_known(run)) {
+		job->engine->lost_launcher = run->launcher;
 		run->lost = true;
 		run->lost_reason = MSG_REASON_LAUNCHER_DIED;
 		run_exited(job, &unknown);

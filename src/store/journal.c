@@ -248,7 +248,8 @@ on_state(struct journal *j, const struct jwriter_state *state)
 	j->wal_bytes = state->wal_bytes;
 	if (state->wal_is_big)
 		slot_log(j->logger, SLOT_LOG_WARN, "the journal's write-ahead log grows: "
-		    "bytes=%lld (does something hold it open for reading?)", (long long)state->wal_bytes);
+		    "bytes=%lld (does something hold it open for reading?)",
+		    (long long)state->wal_bytes);
 	if (state->stuck != s->stuck) {
 		s->stuck = state->stuck;
 		if (s->stuck)

@@ -80,7 +80,8 @@ enum fetch_statement {
 	FETCH_BEGIN, FETCH_END, FETCH_LIVE, FETCH_DONE, FETCH_ENV, FETCH_KEY, FETCH_NAME,
 	FETCH_OLDEST, FETCH_OLDEST_OF,
 	FETCH_LIVE_UP, FETCH_LIVE_DOWN, FETCH_RUNNING_UP, FETCH_RUNNING_DOWN,
-	FETCH_DONE_UP, FETCH_DONE_DOWN, FETCH_SEQ, FETCH_SEQ_OF, FETCH_OUTPUT, FETCH_OLD,
+	FETCH_DONE_UP, FETCH_DONE_DOWN, FETCH_SEQ, FETCH_SEQ_OF, FETCH_OUTPUT,
+	FETCH_OUTPUT_BYTES, FETCH_OLD,
 	FETCH_STATEMENTS
 };
 
@@ -97,11 +98,12 @@ void fetch_run(struct fetch *f, struct jread *jr);
 /* Adds one job to jr->found, without a snapshot of its own. 0, or jr->error. */
 int fetch_job(struct fetch *f, struct jread *jr, uint64_t id);
 
-/* The parts of fetch_run in journal_fetch_page.c, and what both files report errors with: an
- * SQLite result other than "go on" is noted; both return jr->error. */
+/* The parts of fetch_run in journal_fetch_page.c and journal_fetch_output.c, and what all report
+ * errors with: an SQLite result other than "go on" is noted; both return jr->error. */
 void fetch_page(struct fetch *f, struct jread *jr);
 void fetch_done(struct fetch *f, struct jread *jr);
 void fetch_old(struct fetch *f, struct jread *jr);
+void fetch_output(struct fetch *f, struct jread *jr);
 int fetch_trouble(struct fetch *f, struct jread *jr, int rc);
 int fetch_no_memory(struct jread *jr);
 

@@ -20,8 +20,8 @@ static const struct table of_start[] = {
 static const struct table of_history[] = {
 	{ "trash", "SELECT file, sum FROM trash", RECORD_TRASH_NCOLUMNS },
 	{ "done, seq", "SELECT " RECORD_DONE_COLUMNS " FROM done d", RECORD_DONE_NCOLUMNS },
-	{ "output, 2 * job + stream - 1:", "SELECT id, start, end, file, room, bytes, sum FROM output",
-	    RECORD_OUTPUT_NCOLUMNS },
+	{ "output, 2 * job + stream - 1:",
+	    "SELECT id, start, end, file, room, bytes, sum FROM output", RECORD_OUTPUT_NCOLUMNS },
 };
 
 static int

@@ -147,6 +147,7 @@ static int
 count_behind(const struct log *l, uint64_t i, uint8_t *buf, uint64_t *lost)
 {
 	uint32_t last_page = 0;
+	uint64_t perhaps = 0; /* the next one, which may be right: if another goes on from it */
 	struct frame f;
 	struct sum before = { 0, 0 };
 	int rc;
@@ -156,14 +157,21 @@ count_behind(const struct log *l, uint64_t i, uint8_t *buf, uint64_t *lost)
 
 		if (k > 1 && !goes_on)
 			return 1;
+		if (k == 2)
+			*lost += perhaps;
 		if (f.ours && f.commit != 0 && (k == 0 || goes_on)) {
 			*lost += f.page != last_page;
+			last_page = f.page;
+		} else if (k == 1 && f.ours && f.commit != 0) {
+			perhaps = f.page != last_page;
 			last_page = f.page;
 		} else {
 			last_page = 0;
 		}
 		before = f.sum;
 	}
+	if (*lost == 0)
+		*lost = perhaps; /* (one is never damage) */
 	return rc;
 }
 

@@ -40,7 +40,8 @@ struct store_hooks {
 	 * as far as possible; the owner refuses whatever would add to the journal. */
 	void (*on_degraded)(void *arg, bool degraded);
 	/* The journal can't be written or read any more (an I/O or fsync error, damage where it is
-	 * to be changed, files removed): nothing commits from here on, and the process has to end. `what` says what failed. */
+	 * to be changed, files removed): nothing commits from here on, and the process has to end.
+	 * `what` says what failed. */
 	void (*on_failed)(void *arg, const char *what);
 	void *arg;
 };

@@ -502,6 +502,37 @@ class Streams(Durable):
         self.assertGreater(await self.c.submit("true"), job)
 
 
+    async def test_output_that_is_followed_is_not_pruned(self):
+        await self.d.stop()
+        self.d.settings = ("store.history_jobs=2",)
+        await self.d.start()
+        self.d.expect_dead = False
+        self.c = await self.d.connect()
+        for size in (50_000, 200_000):
+            job = await self.c.submit(sh(f"head -c {size} /dev/zero | tr '\\0' x"))
+            await self.c.finish(job)
+            stream = self.c.stream("output.follow", job=job, fds=[1], window=1000)
+            got = len((await stream.next())["data"])
+            for _ in range(5):
+                await self.c.run("true")
+
+            async def pruned():
+                return (await self.c.call("stats.get"))["history"] <= 2
+            await eventually(pruned, 20, "the others pruned")
+            stream.credit(1_000_000)
+            got += sum(len(i["data"]) for i in await stream.collect())
+            self.assertEqual(got, size)
+
+    async def test_output_that_is_followed_and_forgotten_is_no_silence(self):
+        job = await self.c.submit(sh("head -c 200000 /dev/zero | tr '\\0' x"))
+        await self.c.finish(job)
+        stream = self.c.stream("output.follow", job=job, fds=[1], window=1000)
+        await stream.next()
+        await self.c.call("job.forget", jobs=[job])
+        stream.credit(1_000_000)
+        self.assertKind(await stream.error(), "NoSuchJob", 1001)
+
+
 class State(Durable):
     """The state directory and what is in it."""
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 
 from slottest import Case, Ctl, Terminal, eventually, find_binary, limit, scaled, wait_gone
 from slottest.fake import Fake
@@ -553,6 +555,29 @@ class Durable(Case):
         want = sorted(str(row) for row in range(inputs))
         self.assertEqual(sorted(mark.lines()), want)
         self.assertEqual(sorted(row.split()[1] for row in out.decode().splitlines()), want)
+
+    @limit(120)
+    async def test_a_map_goes_on_while_the_launcher_runs_anew_and_engines_die(self):
+        mark = self.mark("ran")
+        launcher = await self.d.launcher_pid()
+        process = await self.ctl.start("map", "-j", "8", "--", "sh", "-c",
+                                       'echo $1 >>"$2"; sleep 0.02; echo out $1', "sh", "{}",
+                                       mark.path)
+        inputs = 200
+        process.stdin.write(b"".join(b"%d\n" % row for row in range(inputs)))
+        process.stdin.close()
+        for target in range(10, inputs - 20, 10):
+            await eventually(lambda: len(mark.lines()) >= target, 30, f"{target} ran")
+            os.kill(launcher, signal.SIGHUP)
+            if target % 30 == 0:
+                await self.d.restart()
+        out, err = await asyncio.wait_for(process.communicate(), scaled(60))
+        self.assertEqual((process.returncode, err.decode()), (0, ""))
+        want = sorted(str(row) for row in range(inputs))
+        self.assertEqual(sorted(mark.lines()), want)
+        self.assertEqual(sorted(row.split()[1] for row in out.decode().splitlines()), want)
+        self.assertEqual(await self.d.launcher_pid(), launcher)
+        self.assertGreater(self.d.log().count("took over"), 3)
 
     async def test_stats_and_doctor_tell_of_the_journal(self):
         await self.ctl.ok("run", "--", "true")

@@ -421,11 +421,12 @@ def a_state_is_read_with_longer_and_shorter_records_and_damage_does_no_harm(k, b
         for count, size, more in ((jobs, job_len, more_job),
                                   (adopted + marked, kin_len, more_kin)):
             for _ in range(count):
-                out += saved[at:at + size] + b"\0" * more
+                out += (saved[at:at + size] + b"\0" * max(more, 0))[:size + more]
                 at += size
         return bytes(out)
     assert check(saved) and check(again(0, 0, 0)) and check(again(64, 16, 8))
     assert not check(again(64, 16, 8)[:-8]) and not check(again(4, 0, 0))
+    assert not check(again(0, -8, 0)) and not check(again(0, 0, -8))  # shorter than ever written
     rng = random.Random(3)
     for _ in range(150):
         data = bytearray(saved)

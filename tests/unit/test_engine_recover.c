@@ -662,6 +662,27 @@ some_fd(void)
 	return fd;
 }
 
+START_TEST(one_lost_before_its_launcher_was_ready_is_ended_too)
+{
+	struct client c = client_of(1);
+	uint64_t job = submitted(&c, "");
+
+	hang_up(&c);
+	end();
+	begin();
+	holds(job);
+	engine_launch_handlers.on_lost(engine, "the connection broke");
+	settle();
+	engine_set_launch(engine, &launcher.launch);
+	holds(job);
+	ready(LAUNCHER);
+	launcher_heard("cancel 1/1 ");
+	c = client_of(1);
+	is_done(&c, job, "lost", "launcher_died");
+	hang_up(&c);
+}
+END_TEST
+
 START_TEST(jobs_whose_input_was_open_are_cancelled)
 {
 	struct client c = client_of(1);
@@ -939,6 +960,7 @@ make_suite(void)
 	tcase_add_test(tc, the_exit_of_an_attempt_that_was_requeued_is_only_acknowledged);
 	tcase_add_test(tc, jobs_of_another_journal_are_ended);
 	tcase_add_test(tc, a_connection_lost_and_made_again_ends_what_counts_as_lost);
+	tcase_add_test(tc, one_lost_before_its_launcher_was_ready_is_ended_too);
 	tcase_add_test(tc, jobs_whose_input_was_open_are_cancelled);
 	tcase_add_test(tc, pending_jobs_with_descriptors_are_cancelled);
 	tcase_add_test(tc, bound_jobs_wait_for_their_session);

@@ -585,6 +585,98 @@ START_TEST(a_small_disk_is_enough_for_a_bounded_history)
 }
 END_TEST
 
+/* Where there is less room than before, a smaller ballast will do. */
+START_TEST(a_disk_that_was_small_enough_before_serves_again)
+{
+	char path[128];
+	FILE *f;
+	int n = 0;
+
+	if (!small_disk)
+		return;
+	fill("filler"); /* and 480 KiB of it given back: too little for three of the old one */
+	while (!fx_store->degraded && n++ < 5000) {
+		fx_unref(fx_submit(&plain));
+		fx_commit();
+	}
+	snprintf(path, sizeof path, "%s/filler", fx_dir);
+	f = fopen(path, "r+");
+	ck_assert_int_eq(fseek(f, 0, SEEK_END), 0);
+	ck_assert_int_eq(ftruncate(fileno(f), ftell(f) - 480 * 1024), 0);
+	fclose(f);
+	for (n = 0; fx_store->degraded && n < 100; n++)
+		fx_turn(100);
+	ck_assert(!fx_store->degraded);
+	fx_reopen(); /* a start needs no more */
+	ck_assert(!fx_store->degraded);
+	/* And what is left is not promised twice. */
+	fill("more");
+	for (n = 0; !fx_store->degraded && n < 5000; n++) {
+		fx_unref(fx_submit(&plain));
+		fx_commit();
+	}
+	ck_assert(fx_store->degraded && !fx_store->stuck);
+	ck_assert_int_eq(fx_check(NULL), 0);
+}
+END_TEST
+
+/* Nothing is renamed and nothing begun where nothing can be written. */
+START_TEST(a_read_only_file_system_is_refused)
+{
+	uint64_t instance;
+
+	if (!small_disk)
+		return;
+	fx_make_done(5, 0);
+	instance = fx_store->instance;
+	fx_close();
+	ck_assert_int_eq(mount(NULL, fx_dir, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	ck_assert(!fx_try_open());
+	ck_assert_ptr_nonnull(strstr(fx_why.text, "journal"));
+	ck_assert_int_eq(set_aside(), 0);
+	ck_assert_int_eq(mount(NULL, fx_dir, NULL, MS_REMOUNT, NULL), 0);
+	fx_open();
+	ck_assert_uint_eq(fx_store->instance, instance);
+	ck_assert_uint_eq(fx_store->ndone, 5);
+}
+END_TEST
+
+/* Every step of an opening that finds no room, with all that was there before. */
+START_TEST(a_start_with_any_little_room_harms_nothing)
+{
+	uint64_t instance;
+	char path[128];
+
+	if (!small_disk)
+		return;
+	fx_make_done(20, 0);
+	instance = fx_store->instance;
+	fx_close();
+	snprintf(path, sizeof path, "%s/filler", fx_dir);
+	for (int kib = 0; kib < 120; kib += 4) {
+		FILE *f;
+
+		unfill("ballast");
+		fill("filler");
+		f = fopen(path, "r+");
+		fseek(f, 0, SEEK_END);
+		ck_assert_int_eq(ftruncate(fileno(f), ftell(f) - kib * 1024), 0);
+		fclose(f);
+		fx_options.boot_id = kib % 8 ? "boot-a" : "boot-b";
+		if (fx_try_open()) {
+			ck_assert_uint_eq(fx_store->instance, instance);
+			fx_close();
+		}
+		ck_assert_int_eq(set_aside(), 0);
+		unfill("filler");
+	}
+	fx_open();
+	ck_assert_uint_eq(fx_store->instance, instance);
+	ck_assert_uint_eq(fx_store->ndone, 20);
+	ck_assert_int_eq(fx_check(NULL), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -617,6 +709,9 @@ main(void)
 	tcase_add_test(full, a_full_disk_is_coped_with);
 	tcase_add_test(full, without_any_room_batches_wait_their_turn);
 	tcase_add_test(full, a_start_on_a_full_disk_is_degraded);
+	tcase_add_test(full, a_disk_that_was_small_enough_before_serves_again);
+	tcase_add_test(full, a_read_only_file_system_is_refused);
+	tcase_add_test(full, a_start_with_any_little_room_harms_nothing);
 	tcase_add_test(full, a_small_disk_is_enough_for_a_bounded_history);
 	suite_add_tcase(suite, full);
 	srunner_set_fork_status(runner, CK_NOFORK);

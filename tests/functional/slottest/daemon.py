@@ -217,11 +217,13 @@ class Daemon:
                     inode = parts[6]
         if inode is None:
             return None
+        parents = {}
         for pid in proc.all_pids():
             stat = proc.stat_of(pid)
             if stat and stat[0].startswith("slotd-launche") and proc.has_socket(pid, inode):
-                return pid
-        return None
+                parents[pid] = stat[2]
+        # A child that is not yet at its program looks the same.
+        return next((pid for pid, parent in parents.items() if parent not in parents), None)
 
     async def launcher_pid(self):
         return await eventually(self.launcher, 10, "a launcher below slotd")
