@@ -551,6 +551,19 @@ job_drop_if_over(struct job *job)
 	job_unref(job);
 }
 
+/* Before it is promised: the launcher may not have read the start, and then not the cancel. */
+static void
+record_cancel(struct job *job, enum msg_reason reason)
+{
+	struct engine *e = job->engine;
+
+	if (!e->store->durable || e->store->stuck)
+		return;
+	job->row->cancel = (uint8_t)reason;
+	record(job, STORE_CANCEL);
+	batch_changed(e);
+}
+
 bool
 job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 {
@@ -571,10 +584,11 @@ job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 		job_finish(job, MSG_OUTCOME_CANCELLED, reason);
 		return true;
 	}
-	if (!active->cancelled) {
+	if (!active->cancelled || active->cancel_reason == MSG_REASON_STDIN_LOST) {
 		active->cancelled = true;
 		active->cancel_reason = reason;
 		active->cancel_grace_ms = grace_ms;
+		record_cancel(job, reason);
 	}
 	if (active->launched && !run_exit_known(active))
 		run_cancel(job, grace_ms);

@@ -30,6 +30,7 @@ struct candidate {
 	uint64_t launcher; /* running ones */
 	int64_t due_us;
 	bool due_is_boot;
+	uint8_t cancel;
 };
 
 struct walk {
@@ -106,6 +107,7 @@ on_live(void *arg, const struct store_live *live)
 		.launcher = live->launcher,
 		.due_us = live->due_us,
 		.due_is_boot = live->due_is_boot,
+		.cancel = live->cancel,
 	};
 	return 0;
 }
@@ -179,10 +181,12 @@ take_up(struct engine *e, const struct candidate *c)
 		return -ENOMEM;
 	if (is_bound(job->row))
 		rc = orphans_await(e, job);
-	if (rc == 0 && job_phase(job) == ROW_PENDING)
+	if (rc == 0 && job_phase(job) == ROW_PENDING) {
 		rc = restore_waits(job, c);
-	else if (rc == 0)
+	} else if (rc == 0) {
+		job->row->cancel = c->cancel;
 		run_await(job, c->launcher);
+	}
 	return rc;
 }
 

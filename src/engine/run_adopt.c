@@ -14,6 +14,11 @@ run_await(struct job *job, uint64_t launcher)
 
 	run_begin(run, launcher);
 	run->awaiting = true;
+	if (job->row->cancel == MSG_REASON_NONE)
+		return;
+	run->cancelled = true;
+	run->cancel_reason = (enum msg_reason)job->row->cancel;
+	run->cancel_grace_ms = -1;
 }
 
 /* Closes what is there. */

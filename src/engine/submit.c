@@ -434,7 +434,10 @@ make_one(struct engine *e, struct session *s, struct job_ties_list *stream, stru
 	*d = (struct draft){ .fds = { -1, -1, -1 } };
 	s->named |= in.owner != NULL;
 	if (job->row->spec->key_off != 0) {
-		keys_add(&e->keys, job->row); /* without memory: a retry makes a second job */
+		if (keys_add(&e->keys, job->row) < 0) { /* a retry must find it */
+			job_cancel(job, -1, MSG_REASON_CLIENT);
+			return NULL;
+		}
 		load_key_made(e, job->row);
 	}
 	if (let_go(e, job) < 0) {

@@ -60,6 +60,8 @@ op_of(enum store_change what)
 		return OP_DONE;
 	case STORE_SET:
 		return OP_SET;
+	case STORE_CANCEL:
+		return OP_CANCEL;
 	}
 	return OP_SET;
 }

@@ -26,6 +26,8 @@ static const char *const statements[APPLY_STATEMENTS] = {
 	[APPLY_REQUEUE] = "UPDATE live SET phase = ?2, " LIVE_COLUMNS
 	    " WHERE job = ?1 AND phase = 1",
 	[APPLY_SET] = "UPDATE live SET " LIVE_COLUMNS " WHERE job = ?1 AND phase = ?2",
+	[APPLY_CANCEL] = "INSERT OR REPLACE INTO cancel VALUES (?1, ?2, ?3)",
+	[APPLY_UNCANCEL] = "DELETE FROM cancel WHERE job = ?1",
 	[APPLY_UNLIVE] = "DELETE FROM live WHERE job = ?1",
 	[APPLY_DONE] = "INSERT INTO done VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
 	    " ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)",
@@ -325,6 +327,18 @@ set(struct apply *a, const struct op_row *op)
 	    "a job that is changed is not pending");
 }
 
+static int
+cancel(struct apply *a, const struct op_row *op)
+{
+	struct record r;
+
+	record_begin(&r, a->st[APPLY_CANCEL]);
+	record_int(&r, (int64_t)op->id);
+	record_int(&r, op->cancel);
+	record_finish(&r);
+	return run(r.st);
+}
+
 /* What a row of spec names. */
 struct names {
 	bool there, whole;
@@ -410,6 +424,8 @@ done(struct apply *a, const struct op_row *op)
 	record_int(&r, run_of->kept_bytes);
 	record_finish(&r);
 	rc = run(r.st);
+	if (rc == SQLITE_OK && op->cancel != 0)
+		rc = run(use(a, APPLY_UNCANCEL, op->id));
 	if (rc == SQLITE_OK && a->drop_env)
 		rc = drop_env(a, op);
 	return rc == SQLITE_OK ? add_history(a, op->uid, 1, run_of->kept_bytes, 0) : rc;
@@ -542,6 +558,8 @@ apply_op(struct apply *a, const struct op *op)
 		return requeue(a, o);
 	case OP_SET:
 		return set(a, o);
+	case OP_CANCEL:
+		return cancel(a, o);
 	case OP_DONE:
 		return done(a, o);
 	case OP_FORGET:

@@ -73,6 +73,7 @@ jbatch_put_row(struct jbatch *b, enum op_kind kind, const struct row *row, uint6
 	op->cost = row->cost;
 	op->priority = row->priority;
 	op->hold = row->hold;
+	op->cancel = row->cancel;
 	op->waits = row->waits;
 	memcpy(op->session, row->session, sizeof op->session);
 	memcpy(op->queue, row->queue, n);

@@ -15,6 +15,7 @@ enum op_kind {
 	OP_START,
 	OP_REQUEUE,
 	OP_SET,
+	OP_CANCEL,
 	OP_DONE,
 	OP_FORGET,  /* struct op_forget */
 	OP_PASS,    /* struct op_forget: leaves the sums of history, but its row stays */
@@ -38,7 +39,7 @@ struct op_row {
 	struct row_run run; /* zero where there is none */
 	uint32_t uid, attempt, cost;
 	int16_t priority;
-	uint8_t hold, waits;
+	uint8_t hold, waits, cancel;
 	uint8_t session[ROW_SESSION_LEN];
 	char queue[];
 };

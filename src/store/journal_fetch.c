@@ -21,6 +21,7 @@ static const char *const statements[FETCH_STATEMENTS] = {
 	    " FROM live l LEFT JOIN spec s ON s.job = l.job WHERE l.job = ?1",
 	[FETCH_DONE] = "SELECT " RECORD_DONE_COLUMNS SPEC_COLUMNS
 	    " FROM done d LEFT JOIN spec s ON s.job = d.job WHERE d.job = ?1",
+	[FETCH_SPEC] = "SELECT 1 FROM spec WHERE job = ?1",
 	[FETCH_ENV] = "SELECT hash, bytes FROM blob WHERE id = ?1",
 	[FETCH_KEY] = "SELECT job FROM spec WHERE uid = ?1 AND key = ?2",
 	[FETCH_NAME] = "SELECT 1 FROM spec WHERE job = ?1 AND name = ?2",
@@ -267,6 +268,23 @@ read_row(struct fetch *f, struct jread *jr, sqlite3_stmt *st, bool done, struct 
 	fetched_drop_row(found); /* damaged, or no memory */
 }
 
+/* Neither live nor done is the job to be found by its id. Then it has no spec either, or else a
+ * table or an index has lost it. */
+static void
+look_for_rest(struct fetch *f, struct jread *jr, struct fetched *found)
+{
+	sqlite3_stmt *st = f->st[FETCH_SPEC];
+	int rc;
+
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)found->id);
+	rc = sqlite3_step(st);
+	sqlite3_reset(st);
+	if (fetch_trouble(f, jr, rc) != 0 || rc != SQLITE_ROW)
+		return;
+	found->error = -EIO;
+	found->where = "done";
+}
+
 int
 fetch_job(struct fetch *f, struct jread *jr, uint64_t id)
 {
@@ -288,8 +306,11 @@ fetch_job(struct fetch *f, struct jread *jr, uint64_t id)
 			read_row(f, jr, st, where[i] == FETCH_DONE, found);
 		sqlite3_reset(st);
 		if (fetch_trouble(f, jr, rc) != 0)
-			break;
+			return jr->error;
 	}
+	found = &jr->found[jr->nfound - 1];
+	if (found->row == NULL && found->error == 0)
+		look_for_rest(f, jr, found);
 	return jr->error;
 }
 

@@ -71,6 +71,7 @@ void record_command(const struct spec *spec, char out[RECORD_COMMAND_MAX + 1]);
 #define RECORD_DONE_FINISHED 17
 #define RECORD_DONE_KEPT 25
 #define RECORD_OUTPUT_NCOLUMNS 6
+#define RECORD_CANCEL_NCOLUMNS 2
 #define RECORD_HISTORY_NCOLUMNS 4
 #define RECORD_META_NCOLUMNS 2
 #define RECORD_SETTING_NCOLUMNS 2

@@ -75,6 +75,16 @@ read_live(sqlite3_stmt *st, struct store_live *l)
 	}
 }
 
+/* A cancel that was accepted while it ran. */
+static int
+read_cancel(sqlite3_stmt *st, struct store_live *l)
+{
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)l->id);
+	if (sqlite3_step(st) == SQLITE_ROW)
+		l->cancel = (uint8_t)sqlite3_column_int(st, 0);
+	return sqlite3_reset(st);
+}
+
 int
 journal_recover(struct store *s, const struct store_recovery *rec)
 {
@@ -82,19 +92,29 @@ journal_recover(struct store *s, const struct store_recovery *rec)
 	struct journal *j = journal_of(s);
 	sqlite3 *db = jreader_fetch(j->reader)->db;
 	struct store_live live;
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL, *cancel = NULL;
 	int rc, error = 0;
 
 	if (recover_settings(db, rec) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK)
-		return fail(j, db);
+	    sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK ||
+	    sqlite3_prepare_v2(db, "SELECT reason FROM cancel WHERE job = ?1", -1, &cancel,
+	    NULL) != SQLITE_OK) {
+		error = fail(j, db);
+		sqlite3_finalize(st);
+		return error;
+	}
 	while (error == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
 		read_live(st, &live);
+		if (live.phase == ROW_RUNNING && read_cancel(cancel, &live) != SQLITE_OK) {
+			error = fail(j, db);
+			break;
+		}
 		error = live.queue != NULL ? rec->on_live(rec->arg, &live) : -ENOMEM;
 	}
 	if (error == 0 && rc != SQLITE_DONE)
 		error = fail(j, db);
 	sqlite3_finalize(st);
+	sqlite3_finalize(cancel);
 	return error;
 }
 

@@ -14,6 +14,7 @@ static const struct table of_start[] = {
 	{ "queue", "SELECT name, max_running, paused, sum FROM queue", RECORD_QUEUE_NCOLUMNS },
 	{ "history", "SELECT uid, jobs, bytes, pruned_seq, sum FROM history",
 	    RECORD_HISTORY_NCOLUMNS },
+	{ "cancel", "SELECT job, reason, sum FROM cancel", RECORD_CANCEL_NCOLUMNS },
 	{ "live", "SELECT " RECORD_LIVE_COLUMNS " FROM live l", RECORD_LIVE_NCOLUMNS },
 };
 

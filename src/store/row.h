@@ -114,6 +114,7 @@ struct row {
 	int16_t priority;         /* changes while pending */
 	uint8_t phase;            /* enum row_phase */
 	uint8_t hold;             /* job.set {hold} */
+	uint8_t cancel;           /* running: a cancel was accepted, for this enum msg_reason */
 	uint8_t waits;            /* bits of enum row_wait, set before SUBMITTED and REQUEUED */
 	bool passed;              /* due to be pruned, but pinned */
 	bool env_dropped;         /* it had an environment, which is not kept any more */

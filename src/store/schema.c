@@ -36,6 +36,9 @@ static const char tables[] =
     "  started_us INTEGER, launcher INTEGER, due_boot_us INTEGER, due_wall_us INTEGER,"
     "  session BLOB, sum INTEGER NOT NULL);"
     "CREATE INDEX live_running ON live (job) WHERE phase = 1;"
+    /* running jobs whose cancel was accepted */
+    "CREATE TABLE cancel (job INTEGER PRIMARY KEY, reason INTEGER NOT NULL,"
+    "  sum INTEGER NOT NULL);"
     "CREATE TABLE done (seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, uid INTEGER NOT NULL,"
     "  outcome INTEGER NOT NULL, ok INTEGER NOT NULL, exit_code INTEGER, signal INTEGER,"
     "  reason INTEGER NOT NULL, error INTEGER NOT NULL, step INTEGER NOT NULL,"

@@ -22,6 +22,7 @@ enum store_change {
 	STORE_REQUEUED,  /* running -> pending (a retry) */
 	STORE_DONE,      /* -> done; run is complete, run->seq is set */
 	STORE_SET,       /* queue, priority or hold of a pending row */
+	STORE_CANCEL,    /* cancel of a running row: whoever takes it up again has to go on with it */
 };
 
 struct store_bounds {       /* of the history of one uid; 0: no bound */
@@ -114,6 +115,7 @@ struct store_live { /* a job that was pending or running when the journal was la
 	uint32_t cost;        /* what row->cost was */
 	int16_t priority;
 	uint8_t phase;        /* ROW_PENDING or ROW_RUNNING */
+	uint8_t cancel;       /* running: what row->cancel was */
 	bool hold;
 	bool due_is_boot;     /* false: the machine was rebooted since */
 	bool plain;           /* pending, and nothing but its turn is missing: see ROW_PLAIN */

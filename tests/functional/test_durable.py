@@ -252,6 +252,24 @@ class Running(Durable):
         self.assertEqual((done["outcome"], done["reason"], done["attempt"]),
                          ("cancelled", "client", 1))
 
+    async def test_an_accepted_cancel_of_what_the_launcher_has_not_begun(self):
+        mark = self.mark("ran")
+        launcher = await self.d.launcher_pid()
+        os.kill(launcher, signal.SIGSTOP)
+        try:
+            job = await self.c.submit(sh('echo x >"$1"', mark.path))
+            reply = await self.c.call("job.cancel", jobs=[job])
+            self.assertTrue(reply["results"][0]["accepted"])
+            await self.d.kill()
+        finally:
+            os.kill(launcher, signal.SIGCONT)
+        await self.d.start()
+        self.d.expect_dead = False
+        self.c = await self.d.connect()
+        done = await self.c.finish(job)
+        self.assertEqual((done["outcome"], done["reason"]), ("cancelled", "client"))
+        self.assertFalse(mark.exists())
+
     async def test_a_launcher_that_is_told_to_leave_cancels_what_ran(self):
         mark = self.mark("pid")
         job = await self.c.submit(sh('echo $$ >"$1"; exec sleep 300', mark.path))
