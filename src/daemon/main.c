@@ -10,22 +10,31 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define VERSION_TEXT "slotd/" PACKAGE_VERSION
+#define CHECK_STATE_UNKNOWN 3 /* as of journal_check: it can't be told */
 
 static int
 check_state(const struct options *options, const struct config *config)
 {
 	struct places places;
-	char why[PLACES_MAX + 128];
+	char why[PLACES_MAX + 128], journal[PLACES_MAX + 16];
+	struct stat st;
 
 	if (config->store.durability == CONFIG_DURABILITY_MEMORY) {
 		puts("durability is memory: nothing is kept, there is nothing to check");
 		return 0;
 	}
-	if (places_name_state(&places, options, why, sizeof(why)) != 0) {
+	if (places_name_state(&places, options, why, sizeof(why)) != 0 ||
+	    places_check_state(&places, why, sizeof(why)) != 0) {
 		fprintf(stderr, "slotd: %s\n", why);
-		return 3;
+		return CHECK_STATE_UNKNOWN;
+	}
+	snprintf(journal, sizeof(journal), "%s/journal", places.state);
+	if (lstat(journal, &st) == 0 && !S_ISREG(st.st_mode)) {
+		fprintf(stderr, "slotd: %s: not a regular file\n", journal);
+		return CHECK_STATE_UNKNOWN;
 	}
 	return journal_check(places.state, stdout);
 }
@@ -78,7 +87,7 @@ with_config(const struct options *options)
 {
 	struct config_report report = { NULL, 0, 0 };
 	struct config config;
-	int status = 1;
+	int status = options->action == OPTIONS_ACTION_CHECK_STATE ? CHECK_STATE_UNKNOWN : 1;
 
 	if (options_load_config(options, &config, &report) != 0)
 		fputs("slotd: out of memory\n", stderr);

@@ -190,27 +190,13 @@ make_path(const char *dir)
 }
 
 int
-places_find_state(struct places *places, const struct options *options, char *why, size_t why_size)
+places_check_state(const struct places *places, char *why, size_t why_size)
 {
-	char named[PLACES_MAX];
 	struct stat st;
-	int r;
 
-	if (places_name_state(places, options, why, why_size) != 0)
-		return -1;
-	memcpy(named, places->state, sizeof(named));
-	r = make_path(named);
-	/* (the launcher works in another directory) */
-	if (r == 0 && (realpath(named, places->state) == NULL || stat(places->state, &st) != 0))
-		r = -errno;
-	if (r != 0) {
-		snprintf(why, why_size, "%s: %s", named, strerror(-r));
-		return -1;
-	}
-	snprintf(places->state_lock, sizeof(places->state_lock), "%s/lock", places->state);
-	snprintf(places->launcher_socket, sizeof(places->launcher_socket), "%s/launcher.sock",
-	    places->state);
-	if (!S_ISDIR(st.st_mode))
+	if (stat(places->state, &st) != 0)
+		snprintf(why, why_size, "%s: %s", places->state, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
 		snprintf(why, why_size, "%s: not a directory", places->state);
 	else if (st.st_uid != geteuid())
 		snprintf(why, why_size, "%s: belongs to uid %u; accepted is a directory of our own "
@@ -221,4 +207,27 @@ places_find_state(struct places *places, const struct options *options, char *wh
 	else
 		return 0;
 	return -1;
+}
+
+int
+places_find_state(struct places *places, const struct options *options, char *why, size_t why_size)
+{
+	char named[PLACES_MAX];
+	int r;
+
+	if (places_name_state(places, options, why, why_size) != 0)
+		return -1;
+	memcpy(named, places->state, sizeof(named));
+	r = make_path(named);
+	/* (the launcher works in another directory) */
+	if (r == 0 && realpath(named, places->state) == NULL)
+		r = -errno;
+	if (r != 0) {
+		snprintf(why, why_size, "%s: %s", named, strerror(-r));
+		return -1;
+	}
+	snprintf(places->state_lock, sizeof(places->state_lock), "%s/lock", places->state);
+	snprintf(places->launcher_socket, sizeof(places->launcher_socket), "%s/launcher.sock",
+	    places->state);
+	return places_check_state(places, why, why_size);
 }

@@ -34,7 +34,9 @@ int places_find(struct places *places, const struct options *options, const stru
  */
 int places_find_state(struct places *places, const struct options *options, char *why,
     size_t why_size);
-/* The same, of one that is only to be looked at: nothing is made. */
+/* May a state directory that is there be used? 0, or -1 with one line in `why`. */
+int places_check_state(const struct places *places, char *why, size_t why_size);
+/* Its name alone: nothing is made, nothing looked at. */
 int places_name_state(struct places *places, const struct options *options, char *why,
     size_t why_size);
 

@@ -51,12 +51,27 @@ make_file(struct opening *op)
 
 /* ---- the log ---- */
 
+/* A journal has its first page before it has a log: this one lost it. SQLite would make a new one
+ * and remove the log. */
+static bool
+is_log_alone(int dir_fd)
+{
+	struct stat db, log;
+
+	return fstatat(dir_fd, "journal", &db, AT_SYMLINK_NOFOLLOW) == 0 && db.st_size == 0 &&
+	    fstatat(dir_fd, "journal-wal", &log, AT_SYMLINK_NOFOLLOW) == 0 && log.st_size > 0;
+}
+
 /* SQLite would take a log with a hole in it for one that ends there. */
 static enum finding
 look_at_log(struct opening *op)
 {
 	struct wal_report r;
 
+	if (is_log_alone(op->dir_fd)) {
+		snprintf(op->reason, sizeof op->reason, "it is empty, and its write-ahead log is not");
+		return DAMAGED;
+	}
 	if (wal_look(op->dir_fd, &r) != WAL_HOLE)
 		return USABLE;
 	snprintf(op->reason, sizeof op->reason, "the write-ahead log is not right at byte %lld, "

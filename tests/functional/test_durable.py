@@ -616,6 +616,18 @@ class State(Durable):
         self.assertKind(await stream.error(), "HistoryTruncated", 1009)
         self.assertTrue((await self.c.run("true"))["ok"])
 
+    async def test_an_emptied_journal_is_set_aside_with_its_log(self):
+        await self.c.run("true")
+        await self.d.kill()
+        log = self.d.state.joinpath("journal-wal").read_bytes()
+        self.assertGreater(len(log), 0)
+        os.truncate(self.journal(), 0)
+        await self.d.start()
+        self.d.expect_dead = False
+        aside = [p for p in self.d.state.iterdir() if p.name.startswith("journal.damaged-")]
+        self.assertIn(log, [p.read_bytes() for p in aside])
+        self.assertIn("set aside", self.d.log())
+
     async def test_a_journal_from_the_future_is_set_aside(self):
         await self.c.run("true")
         await self.d.stop()
@@ -650,9 +662,15 @@ class State(Durable):
         self.journal().write_bytes(data)
         status, text = await self.check_state()
         self.assertEqual(status, 1, text)
-        self.d.state.joinpath("journal").unlink()
-        for rest in self.d.state.glob("journal-*"):
-            rest.unlink()
+        self.d.state.chmod(0o750)
+        status, text = await self.check_state()
+        self.assertEqual(status, 3, text)
+        self.d.state.chmod(0o700)
+        self.journal().unlink()
+        os.mkfifo(self.journal())
+        status, text = await self.check_state()
+        self.assertEqual(status, 3, text)
+        self.assertIn("not a regular file", text)
 
     async def test_stats_tell_of_the_journal(self):
         await self.c.run("true")
