@@ -144,7 +144,7 @@ static _Noreturn void check_state(int fd)
 		log_error("can't take over the launcher's state: %s", why);
 		exit(EXIT_FAILURE);
 	}
-	exit(EXIT_SUCCESS);
+	exit(STATE_EXIT_YES);
 }
 
 static void read_options(struct options *o, int argc, char **argv)

@@ -14,6 +14,9 @@ struct launcher;
 
 #define STATE_VERSION 1u
 
+/* What --check-state-fd exits with for a yes: no other program says that by chance. */
+#define STATE_EXIT_YES 43
+
 struct state; /* a mapped and checked one */
 
 /* A memfd with everything, or -errno. */

@@ -107,7 +107,8 @@ void upgrade_reap_probe(struct launcher *l)
 	ended = sys_peek_child(&pid, &info, NULL);
 	if (ended == 0)
 		return;
-	u->yes = ended > 0 && info.si_code == CLD_EXITED && info.si_status == 0;
+	u->yes = ended > 0 && info.si_code == CLD_EXITED &&
+	    info.si_status == STATE_EXIT_YES;
 	u->answered = true;
 	sys_reap_child(u->probe);
 	u->probe = 0;

@@ -322,9 +322,20 @@ def a_binary_that_cannot_take_over_is_left_alone(k, binary):
 
 
 @with_copy
+def one_that_is_another_program_is_not_asked_for_more(k, binary):
+    replace(binary, script("exit 0\n"))
+    e = k.connect()
+    job = kept_pipes(e, "read x; exit 4")
+    assert e.reexec() == errno.ENOEXEC
+    e.close_stdin(job)
+    assert e.finish(job).what() == ("exited", 4)
+    e.still_works()
+
+
+@with_copy
 def one_that_says_yes_and_then_cannot_be_executed_changes_nothing(k, binary):
     # It is asked, answers, and is gone when it should run.
-    replace(binary, script("rm -f %s; exit 0\n" % binary))
+    replace(binary, script("rm -f %s; exit 43\n" % binary))
     e = k.connect()
     job = kept_pipes(e, "read x; exit 4")
     assert e.reexec() == errno.ENOENT
@@ -340,7 +351,7 @@ def one_that_was_asked_about_another_state_is_asked_again(k, binary):
     """Whether it can take over may depend on an engine that has come meanwhile."""
     asked, go = os.path.join(k.dir, "asked"), os.path.join(k.dir, "go")
     os.mkfifo(go)
-    replace(binary, script("echo $* >>%s; test $(wc -l <%s) -gt 1 && exit 1; read x <%s; exit 0\n"
+    replace(binary, script("echo $* >>%s; test $(wc -l <%s) -gt 1 && exit 1; read x <%s; exit 43\n"
                            % (asked, asked, go)))
     k.next_job = k.connect().next_job  # by now it handles signals
     k.engines[0].drop()
@@ -410,8 +421,8 @@ def a_state_is_read_with_longer_and_shorter_records_and_damage_does_no_harm(k, b
             p = subprocess.run([the_binary(), "--check-state-fd", str(f.fileno())],
                                pass_fds=[f.fileno()], capture_output=True, text=True)
         check_said(p.stderr)
-        assert p.returncode in (0, 1) and (p.returncode == 0) == (not p.stderr), p
-        return p.returncode == 0
+        assert p.returncode in (43, 1) and (p.returncode == 43) == (not p.stderr), p
+        return p.returncode == 43
 
     def again(more_head, more_job, more_kin):
         out = bytearray(saved[:head_len] + b"\0" * more_head)
