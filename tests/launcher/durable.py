@@ -435,7 +435,10 @@ def one_that_no_engine_ever_uses_leaves(k):
 @keeper(grace=300)
 def without_its_socket_it_ends_its_jobs_and_leaves(k):
     e = k.connect()
-    polite, stubborn = e.sh("exec sleep 1000"), e.sh("trap '' TERM; while :; do sleep 0.1; done")
+    up = k.path + ".up"
+    polite = e.sh("exec sleep 1000")
+    stubborn = e.sh("trap '' TERM; echo up > %s; while :; do sleep 0.1; done" % up)
+    e.until(lambda: os.path.exists(up), "its trap is set")
     e.until(lambda: len(e.children()) == 2, "two jobs")
     pids = e.children()
     e.still_works()
