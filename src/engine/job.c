@@ -552,12 +552,12 @@ job_drop_if_over(struct job *job)
 }
 
 /* Before it is promised: the launcher may not have read the start, and then not the cancel. */
-static void
-record_cancel(struct job *job, enum msg_reason reason)
+void
+job_record_cancel(struct job *job, enum msg_reason reason)
 {
 	struct engine *e = job->engine;
 
-	if (!e->store->durable || e->store->stuck)
+	if (!e->store->durable || e->store->stuck || job->row->cancel == reason)
 		return;
 	job->row->cancel = (uint8_t)reason;
 	record(job, STORE_CANCEL);
@@ -588,7 +588,7 @@ job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason)
 		active->cancelled = true;
 		active->cancel_reason = reason;
 		active->cancel_grace_ms = grace_ms;
-		record_cancel(job, reason);
+		job_record_cancel(job, reason);
 	}
 	if (active->launched && !run_exit_known(active))
 		run_cancel(job, grace_ms);

@@ -166,6 +166,9 @@ void job_drop_if_over(struct job *job);
  * its exit is known already. grace_ms -1: the job's own.
  */
 bool job_cancel(struct job *job, int64_t grace_ms, enum msg_reason reason);
+/* A running job is being cancelled for this reason, or (MSG_REASON_NONE) isn't any more: so that an
+ * engine that takes it up again goes on with that. */
+void job_record_cancel(struct job *job, enum msg_reason reason);
 
 /* What job.set changes of a pending job. 0 or -ENOMEM. */
 int job_set(struct job *job, struct queue *queue, int priority, bool hold);

@@ -247,8 +247,10 @@ may_try_again(const struct job *job, const struct launch_exit *x)
  * accepted one. And ours for want of its input may have come too late: it had ended by itself.
  */
 static void
-agree_on_cancel(struct job_run *run, const struct launch_exit *x)
+agree_on_cancel(struct job *job, const struct launch_exit *x)
 {
+	struct job_run *run = job->active;
+
 	switch (x->cause) {
 	case LAUNCH_CAUSE_CANCEL:
 	case LAUNCH_CAUSE_SHUTDOWN:
@@ -260,8 +262,10 @@ agree_on_cancel(struct job_run *run, const struct launch_exit *x)
 		return;
 	case LAUNCH_CAUSE_NONE:
 	case LAUNCH_CAUSE_TIMEOUT:
-		if (run->cancel_reason == MSG_REASON_STDIN_LOST)
-			run->cancelled = false;
+		if (!run->cancelled || run->cancel_reason != MSG_REASON_STDIN_LOST)
+			return;
+		run->cancelled = false;
+		job_record_cancel(job, MSG_REASON_NONE);
 		return;
 	}
 }
@@ -271,7 +275,7 @@ take_exit(struct job *job, const struct launch_exit *x)
 {
 	struct engine *e = job->engine;
 
-	agree_on_cancel(job->active, x);
+	agree_on_cancel(job, x);
 	if (!may_try_again(job, x)) {
 		run_exited(job, x);
 		return;

@@ -80,6 +80,7 @@ give_up_stdin(struct job *job, int fd)
 	run->cancelled = true;
 	run->cancel_reason = MSG_REASON_STDIN_LOST;
 	run->cancel_grace_ms = -1;
+	job_record_cancel(job, MSG_REASON_STDIN_LOST);
 }
 
 void

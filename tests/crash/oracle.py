@@ -257,7 +257,8 @@ class Check:
         if any(r["accepted"] for r in replies):
             if job["outcome"] not in ("cancelled", "lost"):
                 self.say(f"{what}: cancel was accepted, but it is {job['outcome']}")
-        elif sent and len(sent) == len(replies) and job["outcome"] == "cancelled":
+        elif sent and len(sent) == len(replies) and job["outcome"] == "cancelled" \
+                and job["reason"] == "client":  # (another may have ended it before)
             self.say(f"{what}: cancel was refused, but it is cancelled")
         return bool(sent)
 
