@@ -423,7 +423,7 @@ try_mounts(void)
 		if (fclose(f) != 0)
 			return false;
 	}
-	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+	return mount("none", "/", "", MS_REC | MS_PRIVATE, "") == 0;
 }
 
 static bool small_disk;
@@ -630,11 +630,11 @@ START_TEST(a_read_only_file_system_is_refused)
 	fx_make_done(5, 0);
 	instance = fx_store->instance;
 	fx_close();
-	ck_assert_int_eq(mount(NULL, fx_dir, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+	ck_assert_int_eq(mount("none", fx_dir, "", MS_REMOUNT | MS_RDONLY, ""), 0);
 	ck_assert(!fx_try_open());
 	ck_assert_ptr_nonnull(strstr(fx_why.text, "journal"));
 	ck_assert_int_eq(set_aside(), 0);
-	ck_assert_int_eq(mount(NULL, fx_dir, NULL, MS_REMOUNT, NULL), 0);
+	ck_assert_int_eq(mount("none", fx_dir, "", MS_REMOUNT, ""), 0);
 	fx_open();
 	ck_assert_uint_eq(fx_store->instance, instance);
 	ck_assert_uint_eq(fx_store->ndone, 5);
