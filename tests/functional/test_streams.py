@@ -126,6 +126,10 @@ class Completions(Case):
             jobs = (await client.call("job.submit_batch", jobs=[{"argv": ["true"]}] * 20))["jobs"]
             await client.call("futures.wait", jobs=jobs)
 
+        async def pruned():  # and at rest: what is oldest doesn't move any more
+            return (await client.call("stats.get"))["history"] == 20
+        await eventually(pruned, 15, "history pruned")
+
         async def truncated():
             stream = client.stream("completions.subscribe", since_seq=0, instance=instance)
             probe = asyncio.ensure_future(stream.next(2))
