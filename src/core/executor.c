@@ -90,6 +90,12 @@ slot_action_links(struct slot_action *a)
 	return a->links;
 }
 
+static const struct slot_action_ops *
+ops_of(const struct slot_action *a)
+{
+	return (const struct slot_action_ops *)a->future.ops;
+}
+
 enum slot_action_state
 slot_action_state(const struct slot_action *a)
 {
@@ -98,18 +104,17 @@ slot_action_state(const struct slot_action *a)
 
 void
 slot_action_init(struct slot_action *a, struct slot_executor *ex,
-    const struct slot_action_ops *ops, const struct slot_future_ops *future_ops, unsigned slots,
-    int priority)
+    const struct slot_action_ops *ops, unsigned slots, int priority)
 {
 	assert(priority >= SLOT_PRIORITY_MIN && priority <= SLOT_PRIORITY_MAX);
-	slot_future_init(&a->future, ex->loop, future_ops);
+	slot_future_init(&a->future, ex->loop, &ops->future);
 	a->executor = ex;
-	a->ops = ops;
 	a->links[0] = NULL;
 	a->links[1] = NULL;
 	a->slots = slots > 0 ? slots : 1;
 	a->priority = (int16_t)priority;
 	a->state = SLOT_ACTION_IDLE;
+	a->cancel_asked = false;
 }
 
 void
@@ -180,7 +185,7 @@ start_action(struct slot_executor *ex, struct slot_action *a)
 	take_from_order(ex, a, SLOT_ACTION_RUNNING);
 	hold_slots(ex, a);
 	slot_future_ref(&a->future);
-	rc = a->ops->start(a);
+	rc = ops_of(a)->start(a);
 	if (rc < 0) {
 		(void)slot_future_set_exception(&a->future, rc, NULL, NULL);
 		if (a->state == SLOT_ACTION_RUNNING)
@@ -351,7 +356,6 @@ struct submitted {
 	slot_action_start_cb start;
 	slot_action_cancel_cb cancel;
 	void *arg;
-	bool cancel_asked;
 };
 
 static struct submitted *
@@ -374,8 +378,8 @@ submitted_cancel(struct slot_future *f)
 
 	if (a->state != SLOT_ACTION_RUNNING || s->cancel == NULL)
 		return slot_future_set_cancelled(f) == 0;
-	if (!s->cancel_asked) {
-		s->cancel_asked = true;
+	if (!a->cancel_asked) {
+		a->cancel_asked = true;
 		s->cancel(f, s->arg);
 	}
 	return true;
@@ -394,18 +398,16 @@ submitted_settled(struct slot_future *f)
 	slot_future_unref(f);
 }
 
-static const struct slot_action_ops submitted_ops = {.start = submitted_start};
-
 /* No destroy: the future stands at the start of the allocation, so free(f) is right. */
-static const struct slot_future_ops submitted_future_ops = {
-	.cancel = submitted_cancel,
-	.settled = submitted_settled,
+static const struct slot_action_ops submitted_ops = {
+	.future = {.cancel = submitted_cancel, .settled = submitted_settled},
+	.start = submitted_start,
 };
 
 void *
 slot_action_arg(const struct slot_action *a)
 {
-	if (a->ops != &submitted_ops)
+	if (ops_of(a) != &submitted_ops)
 		return NULL;
 	return ((const struct submitted *)a)->arg;
 }
@@ -436,12 +438,11 @@ slot_executor_submit(struct slot_executor *ex, slot_action_start_cb start,
 		*error = rc;
 	if (rc != 0)
 		return NULL;
-	slot_action_init(&s->action, ex, &submitted_ops, &submitted_future_ops,
+	slot_action_init(&s->action, ex, &submitted_ops,
 	    options != NULL ? options->slots : 1, options != NULL ? options->priority : 0);
 	s->start = start;
 	s->cancel = cancel;
 	s->arg = arg;
-	s->cancel_asked = false;
 	slot_executor_push(ex, &s->action);
 	queue_kick(ex);
 	return slot_future_ref(&s->action.future);

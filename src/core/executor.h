@@ -18,6 +18,7 @@ enum slot_action_state {
 };
 
 struct slot_action_ops {
+	struct slot_future_ops future; /* first; as for slot_future_init */
 	/* As slot_action_start_cb; a negative code: could not start, the executor settles the
 	 * future with it (embedding owners usually return 0 and settle themselves) and takes the
 	 * slots back. */
@@ -27,19 +28,17 @@ struct slot_action_ops {
 struct slot_action {
 	struct slot_future future; /* first: a future of an action is the action */
 	struct slot_executor *executor;
-	const struct slot_action_ops *ops;
 	void *links[2];
 	uint32_t slots;
 	int16_t priority;
 	uint8_t state;
+	bool cancel_asked; /* of a public action: told once */
 };
 
-/* Initialises an embedded action; future_ops as for slot_future_init (an owner that passes
- * its own ops calls slot_action_release itself when the work has ended). `slots` 0 stands
- * for 1. */
+/* Initialises an embedded action; its owner calls slot_action_release itself when the work has
+ * ended. `slots` 0 stands for 1. */
 void slot_action_init(struct slot_action *a, struct slot_executor *ex,
-    const struct slot_action_ops *ops, const struct slot_future_ops *future_ops,
-    unsigned slots, int priority);
+    const struct slot_action_ops *ops, unsigned slots, int priority);
 
 /* Hands `a` to the pending order; starts nothing yet, and queues no kick. Idle actions only;
  * the owner keeps `a` alive until it is idle again. Draining does not refuse it. */

@@ -2,8 +2,8 @@
  * The future: one value, settled once, and the callbacks that hear of it. It knows nothing of
  * who settles it; owners that embed one override its operations (core/future.h).
  *
- * The callbacks of a future are one allocation, made with the first of them, and one call of
- * the loop, which holds a reference to the future while it is queued.
+ * Each callback is one allocation and one call of the loop: settling queues them all, in the order
+ * of adding, and each that is queued holds a reference to the future.
  */
 #include "core/future.h"
 
@@ -13,177 +13,138 @@
 #include <assert.h>
 #include <slot/executor.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { CALLBACKS_INSIDE = 2 };
-
-struct callback {
-	slot_future_cb cb; /* NULL: removed while the list was being run */
-	void *arg;
-};
-
-struct slot_callbacks {
+/* In a ring; the future points at the one that was added last. */
+struct slot_callback {
 	struct slot_call call;
+	struct slot_callback *next;
 	struct slot_future *future;
-	struct callback *list; /* inside, or on the heap */
-	uint32_t count;
-	uint32_t capacity;
-	uint32_t next; /* the first that has not run */
-	bool running;
-	struct callback inside[CALLBACKS_INSIDE];
+	slot_future_cb cb; /* NULL: removed while it was queued */
+	void *arg;
 };
 
 /* ---- callbacks ---- */
 
 static void
-callbacks_free(struct slot_callbacks *c)
+append_callback(struct slot_future *f, struct slot_callback *c)
 {
-	if (c->list != c->inside)
-		free(c->list);
+	if (f->callbacks == NULL) {
+		c->next = c;
+	} else {
+		c->next = f->callbacks->next;
+		f->callbacks->next = c;
+	}
+	f->callbacks = c;
+}
+
+/* The one behind `before` in the ring. */
+static void
+free_callback(struct slot_future *f, struct slot_callback *before)
+{
+	struct slot_callback *c = before->next;
+
+	before->next = c->next;
+	if (f->callbacks == c)
+		f->callbacks = before != c ? before : NULL;
 	free(c);
 }
 
-/* Takes out the list; the future may live on, and get another one. */
+/* One that was queued and has left the queue: it was the first of the ring, for they are queued
+ * in the order of adding. */
 static void
-discard_callbacks(struct slot_callbacks *c)
+free_first_callback(struct slot_callback *c)
 {
-	c->future->callbacks = NULL;
-	callbacks_free(c);
+	assert(c->future->callbacks->next == c);
+	free_callback(c->future, c->future->callbacks);
 }
 
 static void
-queue_callbacks(struct slot_callbacks *c)
+run_callback(struct slot_call *call)
+{
+	struct slot_callback *c = slot_container_of(call, struct slot_callback, call);
+	struct slot_future *f = c->future;
+	slot_future_cb cb = c->cb;
+	void *arg = c->arg;
+
+	free_first_callback(c);
+	if (cb != NULL)
+		cb(f, arg);
+	slot_future_unref(f);
+}
+
+static void
+drop_callback(struct slot_call *call)
+{
+	struct slot_callback *c = slot_container_of(call, struct slot_callback, call);
+	struct slot_future *f = c->future;
+
+	free_first_callback(c);
+	slot_future_unref(f);
+}
+
+static void
+queue_callback(struct slot_callback *c)
 {
 	slot_future_ref(c->future);
 	slot_loop_call_soon(c->future->loop, &c->call);
 }
 
 static void
-run_callbacks(struct slot_call *call)
+queue_callbacks(struct slot_future *f)
 {
-	struct slot_callbacks *c = slot_container_of(call, struct slot_callbacks, call);
-	struct slot_future *f = c->future;
-	uint32_t end = c->count;
-
-	/* A callback may add others (they run in a later call), remove any, or drop the last
-	 * reference but ours; the list may move, but never shrinks under us. */
-	c->running = true;
-	while (c->next < end) {
-		struct callback one = c->list[c->next++];
-
-		if (one.cb != NULL)
-			one.cb(f, one.arg);
-	}
-	c->running = false;
-	if (c->next < c->count) {
-		c->count -= c->next;
-		memmove(c->list, c->list + c->next, c->count * sizeof(*c->list));
-		c->next = 0;
-		slot_loop_call_soon(f->loop, &c->call);
-		return;
-	}
-	discard_callbacks(c);
-	slot_future_unref(f);
-}
-
-static void
-drop_callbacks(struct slot_call *call)
-{
-	struct slot_callbacks *c = slot_container_of(call, struct slot_callbacks, call);
-	struct slot_future *f = c->future;
-
-	discard_callbacks(c);
-	slot_future_unref(f);
-}
-
-static struct slot_callbacks *
-callbacks_new(struct slot_future *f)
-{
-	struct slot_callbacks *c = calloc(1, sizeof(*c));
+	struct slot_callback *c = f->callbacks;
 
 	if (c == NULL)
-		return NULL;
-	c->call.run = run_callbacks;
-	c->call.drop = drop_callbacks;
-	c->future = f;
-	c->list = c->inside;
-	c->capacity = CALLBACKS_INSIDE;
-	return c;
-}
-
-static int
-callbacks_grow(struct slot_callbacks *c)
-{
-	struct callback *old = c->list == c->inside ? NULL : c->list;
-	struct callback *list;
-
-	if (c->capacity > UINT32_MAX / 2)
-		return -SLOT_ENOMEM;
-	list = realloc(old, 2 * (size_t)c->capacity * sizeof(*list));
-	if (list == NULL)
-		return -SLOT_ENOMEM;
-	if (old == NULL)
-		memcpy(list, c->inside, c->count * sizeof(*list));
-	c->list = list;
-	c->capacity *= 2;
-	return 0;
+		return;
+	do {
+		c = c->next;
+		queue_callback(c);
+	} while (c != f->callbacks);
 }
 
 int
 slot_future_add_done_callback(struct slot_future *f, slot_future_cb cb, void *arg)
 {
-	struct slot_callbacks *c = f->callbacks;
+	struct slot_callback *c = malloc(sizeof(*c));
 
 	assert(cb != NULL);
-	if (c == NULL) {
-		c = callbacks_new(f);
-		if (c == NULL)
-			return -SLOT_ENOMEM;
-		f->callbacks = c;
-	} else if (c->count == c->capacity && callbacks_grow(c) != 0) {
+	if (c == NULL)
 		return -SLOT_ENOMEM;
-	}
-	c->list[c->count++] = (struct callback){cb, arg};
-	if (slot_future_done(f) && !c->running && !slot_call_queued(&c->call))
-		queue_callbacks(c);
+	*c = (struct slot_callback){
+	    .call = {.run = run_callback, .drop = drop_callback},
+	    .future = f,
+	    .cb = cb,
+	    .arg = arg,
+	};
+	append_callback(f, c);
+	if (slot_future_done(f))
+		queue_callback(c);
 	return 0;
-}
-
-/* Marks what has not run; the list stays where it is for the one who runs it. */
-static unsigned
-remove_while_running(struct slot_callbacks *c, slot_future_cb cb, void *arg)
-{
-	unsigned removed = 0;
-
-	for (uint32_t i = c->next; i < c->count; i++) {
-		if (c->list[i].cb != cb || c->list[i].arg != arg)
-			continue;
-		c->list[i].cb = NULL;
-		removed++;
-	}
-	return removed;
 }
 
 unsigned
 slot_future_remove_done_callback(struct slot_future *f, slot_future_cb cb, void *arg)
 {
-	struct slot_callbacks *c = f->callbacks;
-	uint32_t kept = 0;
-	unsigned removed;
+	struct slot_callback *before = f->callbacks, *last = before;
+	unsigned removed = 0;
+	bool more = last != NULL;
 
-	if (c == NULL)
-		return 0;
-	if (c->running)
-		return remove_while_running(c, cb, arg);
-	for (uint32_t i = 0; i < c->count; i++) {
-		if (c->list[i].cb != cb || c->list[i].arg != arg)
-			c->list[kept++] = c->list[i];
+	while (more) {
+		struct slot_callback *c = before->next;
+
+		more = c != last;
+		if (c->cb != cb || c->arg != arg) {
+			before = c;
+			continue;
+		}
+		removed++;
+		if (slot_call_queued(&c->call)) {
+			c->cb = NULL; /* it stays: its reference may be the last */
+			before = c;
+		} else {
+			free_callback(f, before);
+		}
 	}
-	removed = c->count - kept;
-	c->count = kept;
-	/* A queued list holds a reference, which may be the last: its call gives it back. */
-	if (kept == 0 && !slot_call_queued(&c->call))
-		discard_callbacks(c);
 	return removed;
 }
 
@@ -222,8 +183,8 @@ slot_future_unref(struct slot_future *f)
 	if (--f->refs > 0)
 		return;
 	/* Pending with callbacks: nobody can settle it any more, so they never run. */
-	if (f->callbacks != NULL)
-		discard_callbacks(f->callbacks);
+	while (f->callbacks != NULL)
+		free_callback(f, f->callbacks);
 	if (f->value_free != NULL)
 		f->value_free(f->value);
 	if (f->ops != NULL && f->ops->destroy != NULL)
@@ -306,8 +267,7 @@ settle(struct slot_future *f, enum slot_future_state state, int code, void *valu
 	f->value_free = value_free;
 	/* First, so that callbacks run before what settled brings about: a callback that submits
 	 * is heard before the slot which this future gives back is filled. */
-	if (f->callbacks != NULL)
-		queue_callbacks(f->callbacks);
+	queue_callbacks(f);
 	if (f->ops != NULL && f->ops->settled != NULL)
 		f->ops->settled(f);
 	slot_future_unref(f);

@@ -6,7 +6,7 @@
 #include <slot/future.h>
 #include <stdint.h>
 
-struct slot_callbacks; /* allocated with the first callback */
+struct slot_callback;
 
 enum slot_future_state {
 	SLOT_FUTURE_PENDING,
@@ -29,7 +29,7 @@ struct slot_future_ops {
 struct slot_future {
 	const struct slot_future_ops *ops; /* may be NULL */
 	struct slot_loop *loop;
-	struct slot_callbacks *callbacks;
+	struct slot_callback *callbacks; /* a ring: the one that was added last */
 	void *value; /* result or exception's detail */
 	void (*value_free)(void *);
 	int code; /* the exception's */

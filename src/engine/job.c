@@ -58,11 +58,6 @@ on_future_destroy(struct slot_future *f)
 	free(job);
 }
 
-static const struct slot_future_ops job_future_ops = {
-	.cancel = on_future_cancel,
-	.destroy = on_future_destroy,
-};
-
 /* ---- phases ---- */
 
 static bool
@@ -159,7 +154,10 @@ on_start(struct slot_action *a)
 	return 0;
 }
 
-static const struct slot_action_ops job_action_ops = { .start = on_start };
+static const struct slot_action_ops job_action_ops = {
+	.future = { .cancel = on_future_cancel, .destroy = on_future_destroy },
+	.start = on_start,
+};
 
 /* ---- making ---- */
 
@@ -222,8 +220,8 @@ job_new(struct engine *e, const struct job_new *in)
 	job->row = row;
 	job->cost = in->cost;
 	job->held = JOB_HELD_NEW;
-	slot_action_init(&job->action, e->executor, &job_action_ops, &job_future_ops,
-	    in->spec->slots, in->spec->priority);
+	slot_action_init(&job->action, e->executor, &job_action_ops, in->spec->slots,
+	    in->spec->priority);
 	if (queue_enter(e->queues, in->queue, in->uid, id, &job->place) < 0)
 		goto fail;
 	if (idtab_put(&e->jobs, id, job) < 0)
@@ -275,8 +273,8 @@ job_revive(struct engine *e, struct row *row, struct queue *queue)
 	job->row = row;
 	job->cost = row->cost;
 	job->held = runs ? 0 : JOB_HELD_NEW;
-	slot_action_init(&job->action, e->executor, &job_action_ops, &job_future_ops,
-	    row->spec->slots, row->priority);
+	slot_action_init(&job->action, e->executor, &job_action_ops, row->spec->slots,
+	    row->priority);
 	if ((runs && run_get(job) == NULL) ||
 	    queue_enter(e->queues, queue, row->uid, row->id, &job->place) < 0)
 		goto fail;
@@ -318,7 +316,7 @@ job_from_row(struct engine *e, struct row *row)
 	job->engine = e;
 	job->row = row_ref(row);
 	row_pin(row);
-	slot_action_init(&job->action, e->executor, &job_action_ops, &job_future_ops, 1, 0);
+	slot_action_init(&job->action, e->executor, &job_action_ops, 1, 0);
 	job->published = true;
 	if (row->run->ok)
 		slot_future_set_result(&job->action.future, NULL, NULL);

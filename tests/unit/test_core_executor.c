@@ -648,15 +648,17 @@ owner_destroy(struct slot_future *f)
 	owner_of(slot_container_of(f, struct slot_action, future))->destroyed = true;
 }
 
-static const struct slot_action_ops owner_ops = {owner_start};
-static const struct slot_future_ops owner_future_ops = {.destroy = owner_destroy};
+static const struct slot_action_ops owner_ops = {
+	.future = {.destroy = owner_destroy},
+	.start = owner_start,
+};
 
 static void
 owner_init(struct owner *o, char *mark)
 {
 	memset(o, 0, sizeof(*o));
 	o->mark = mark;
-	slot_action_init(&o->action, ex, &owner_ops, &owner_future_ops, 0, 5);
+	slot_action_init(&o->action, ex, &owner_ops, 0, 5);
 }
 
 START_TEST(an_embedded_action_starts_inside_the_kick)

@@ -247,7 +247,6 @@ static void
 add_another(struct slot_future *f, void *arg)
 {
 	trace_add("+");
-	/* Enough to move the list while it is being run. */
 	for (int i = 0; i < 20; i++)
 		ck_assert_int_eq(slot_future_add_done_callback(f, trace_mark, arg), 0);
 	trace_add("|");

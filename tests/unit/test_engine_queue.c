@@ -53,15 +53,16 @@ on_start(struct slot_action *a)
 	return 0;
 }
 
-static const struct slot_action_ops action_ops = { .start = on_start };
-
 static void
 on_destroy(struct slot_future *f)
 {
 	free(f);
 }
 
-static const struct slot_future_ops future_ops = { .destroy = on_destroy };
+static const struct slot_action_ops action_ops = {
+	.future = { .destroy = on_destroy },
+	.start = on_start,
+};
 
 static void
 setup(void)
@@ -96,7 +97,7 @@ make(struct queue *q, uint32_t uid, uint64_t id, uint32_t slots, int priority)
 {
 	struct item *it = calloc(1, sizeof *it);
 
-	slot_action_init(&it->action, executor, &action_ops, &future_ops, slots, priority);
+	slot_action_init(&it->action, executor, &action_ops, slots, priority);
 	it->id = id;
 	if (queue_enter(set, q, uid, id, &it->place) < 0)
 		ck_abort_msg("out of memory");
