@@ -13,10 +13,13 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static char dir[PATH_MAX];
@@ -595,6 +598,91 @@ START_TEST(ready_is_written_and_the_descriptor_closed)
 }
 END_TEST
 
+/* What the service manager hears on the socket `name`, '@' first when it is abstract. */
+static void
+manager_hears(const char *name)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	size_t length = strlen(name);
+	char text[128] = "";
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	ck_assert_uint_lt(length, sizeof(at.sun_path));
+	memcpy(at.sun_path, name, length);
+	if (name[0] == '@')
+		at.sun_path[0] = '\0';
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at,
+	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)), 0);
+	setenv("NOTIFY_SOCKET", name, 1);
+	notify_ready(-1);
+	ck_assert_int_eq((int)read(fd, text, sizeof(text)), 7);
+	ck_assert_str_eq(text, "READY=1");
+	notify_reloading();
+	ck_assert_int_gt((int)read(fd, text, sizeof(text)), 0);
+	ck_assert_int_eq(strncmp(text, "RELOADING=1\nMONOTONIC_USEC=", 27), 0);
+	notify_stopping();
+	ck_assert_int_eq((int)read(fd, text, sizeof(text)), 10);
+	ck_assert_int_eq(strncmp(text, "STOPPING=1", 10), 0);
+	notify_alive();
+	ck_assert_int_eq((int)read(fd, text, sizeof(text)), 10);
+	ck_assert_int_eq(strncmp(text, "WATCHDOG=1", 10), 0);
+	close(fd);
+	notify_alive(); /* nobody is there any more */
+	unsetenv("NOTIFY_SOCKET");
+}
+
+START_TEST(the_service_manager_hears_how_we_stand)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "@slotd-test-%d", (int)getpid());
+	manager_hears(name);
+	manager_hears(in_dir("notify"));
+}
+END_TEST
+
+START_TEST(a_name_that_is_no_socket_is_told_nothing)
+{
+	char long_name[200];
+
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_name[0] = '/';
+	long_name[sizeof(long_name) - 1] = '\0';
+	setenv("NOTIFY_SOCKET", long_name, 1);
+	notify_alive();
+	setenv("NOTIFY_SOCKET", "relative", 1);
+	notify_alive();
+	setenv("NOTIFY_SOCKET", "", 1);
+	notify_alive();
+	unsetenv("NOTIFY_SOCKET");
+}
+END_TEST
+
+START_TEST(the_watchdog_is_for_the_process_that_it_names)
+{
+	static const char *const wrong[] = { "", "0", "-1", "5s", "99999999999999999999999" };
+	char pid[16];
+
+	unsetenv("WATCHDOG_PID");
+	unsetenv("WATCHDOG_USEC");
+	ck_assert_uint_eq(notify_watchdog_us(), 0);
+	setenv("WATCHDOG_USEC", "30000000", 1);
+	ck_assert_uint_eq(notify_watchdog_us(), 15000000);
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("WATCHDOG_PID", pid, 1);
+	ck_assert_uint_eq(notify_watchdog_us(), 15000000);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		setenv("WATCHDOG_USEC", wrong[i], 1);
+		ck_assert_uint_eq(notify_watchdog_us(), 0);
+	}
+	setenv("WATCHDOG_USEC", "30000000", 1);
+	setenv("WATCHDOG_PID", "1", 1);
+	ck_assert_uint_eq(notify_watchdog_us(), 0);
+	unsetenv("WATCHDOG_PID");
+	unsetenv("WATCHDOG_USEC");
+}
+END_TEST
+
 int
 main(void)
 {
@@ -629,6 +717,9 @@ main(void)
 	tcase_add_test(tc, no_value_can_forge_a_log_line);
 	tcase_add_test(tc, levels_above_the_limit_are_silent);
 	tcase_add_test(tc, ready_is_written_and_the_descriptor_closed);
+	tcase_add_test(tc, the_service_manager_hears_how_we_stand);
+	tcase_add_test(tc, a_name_that_is_no_socket_is_told_nothing);
+	tcase_add_test(tc, the_watchdog_is_for_the_process_that_it_names);
 	suite_add_tcase(suite, tc);
 	srunner_set_fork_status(runner, CK_NOFORK);
 	srunner_run_all(runner, CK_ENV);
