@@ -2,153 +2,32 @@
  * driver: a client of slotd that does as little as a client can, so that what is measured is the
  * daemon: fixed lines out, and of what comes back only what has to be looked at.
  *
- *	driver jobs SOCKET COUNT WINDOW COMMAND...	submits COUNT jobs, at most WINDOW of them
- *		not done, and waits for each completion; a duration is from a submit to its completion
- *	driver submit SOCKET COUNT WINDOW COMMAND...	only submits, WINDOW requests in flight; a
- *		duration is from a request to its reply
- *	driver put SOCKET COUNT WINDOW BYTES	the same with a beanstalkd: put, tube default
- *	driver replay SOCKET COUNT SUBSCRIBERS	each subscriber reads the COUNT oldest completions
- *		of history, all at once; a duration is a subscriber's, and per_s counts deliveries
- *	driver stall SOCKET	subscribes from the oldest completion and never reads, until killed;
- *		says "stalled" when the daemon has taken the request
+ *	driver [-o FILE] MODE SOCKET …
  *
- * One line of JSON: count, seconds, per_s, p50_us, p90_us, p99_us, max_us. Anything unexpected
- * ends it with status 1 and the line that was not expected.
+ *	jobs COUNT WINDOW COMMAND…	submits COUNT jobs, at most WINDOW of them not done, and
+ *		waits for each completion; a duration is from a submit to its completion
+ *	submit COUNT WINDOW COMMAND…	only submits, WINDOW requests in flight; a duration is from
+ *		a request to its reply
+ *	call COUNT WINDOW METHOD PARAMS FIRST STEP	the same with any method: the @ in PARAMS
+ *		is FIRST, then FIRST + STEP, …
+ *	put COUNT WINDOW BYTES	the same with a beanstalkd: put, tube default
+ *	rpush COUNT WINDOW BYTES	the same with a redis: RPUSH to one list
+ *	run COUNT SLOTS	sets max_running to SLOTS until COUNT of the pending jobs are done; a
+ *		duration is from one completion to the next
+ *	replay COUNT SUBSCRIBERS	each subscriber reads the COUNT oldest completions of
+ *		history, all at once; a duration is a subscriber's, and per_s counts deliveries
+ *	stall	subscribes from the oldest completion and never reads, until killed; says "stalled"
+ *		once the request is written
+ *
+ * One line of JSON: count, seconds, per_s, p50_us, p90_us, p99_us, max_us. With -o all durations
+ * go to FILE. Anything unexpected ends it with status 1 and the line that was not expected.
  */
-#include <errno.h>
-#include <poll.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "figures.h"
+#include "peer.h"
 
-enum {
-	READ_BYTES = 1 << 18, /* of one read */
-	SPEC_MAX = 4096,
-};
-
-/* A connection: lines out are gathered and written when the driver would wait. */
-struct peer {
-	int fd;
-	char *out;
-	size_t out_len, out_room;
-	char *in;
-	size_t in_len;
-};
-
-static void __attribute__((noreturn, format(printf, 1, 2)))
-die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	fputs("driver: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static void *
-must(void *p)
-{
-	if (p == NULL)
-		die("out of memory");
-	return p;
-}
-
-static struct peer
-peer_open(const char *path)
-{
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	struct peer p = { .fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-
-	if (strlen(path) >= sizeof(sun.sun_path))
-		die("%s: too long for a socket's path", path);
-	strcpy(sun.sun_path, path);
-	if (p.fd < 0 || connect(p.fd, (struct sockaddr *)&sun, sizeof(sun)) != 0)
-		die("%s: %s", path, strerror(errno));
-	p.in = must(malloc(READ_BYTES));
-	return p;
-}
-
-static void
-peer_say(struct peer *p, const char *line, size_t len)
-{
-	if (p->out_len + len > p->out_room) {
-		p->out_room = 2 * (p->out_len + len);
-		p->out = must(realloc(p->out, p->out_room));
-	}
-	memcpy(p->out + p->out_len, line, len);
-	p->out_len += len;
-}
-
-/* Writes as much as the peer takes; waits for room, or for something to read. */
-static void
-peer_flush(struct peer *p)
-{
-	size_t done = 0;
-
-	while (done < p->out_len) {
-		ssize_t n = send(p->fd, p->out + done, p->out_len - done, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n > 0) {
-			done += (size_t)n;
-			continue;
-		}
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			die("write: %s", strerror(errno));
-		struct pollfd waiting = { .fd = p->fd, .events = POLLIN | POLLOUT };
-
-		poll(&waiting, 1, -1);
-		if ((waiting.revents & POLLIN) != 0)
-			break;
-	}
-	memmove(p->out, p->out + done, p->out_len - done);
-	p->out_len -= done;
-}
-
-/* What arrives, at least one byte; false at the end of the connection. */
-static bool
-peer_fill(struct peer *p)
-{
-	if (p->in_len == READ_BYTES)
-		die("a line of more than %d bytes", READ_BYTES);
-	for (;;) {
-		ssize_t n = read(p->fd, p->in + p->in_len, READ_BYTES - p->in_len);
-
-		if (n > 0) {
-			p->in_len += (size_t)n;
-			return true;
-		}
-		if (n == 0)
-			return false;
-		if (errno != EINTR)
-			die("read: %s", strerror(errno));
-	}
-}
-
-/* Hands each whole line to ON_LINE, its end cut off; what is left waits for more. */
-static void
-peer_lines(struct peer *p, void (*on_line)(char *line, size_t len, void *arg), void *arg)
-{
-	char *at = p->in, *end = p->in + p->in_len, *newline;
-
-	while ((newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
-		*newline = '\0';
-		on_line(at, (size_t)(newline - at), arg);
-		at = newline + 1;
-	}
-	memmove(p->in, at, (size_t)(end - at));
-	p->in_len = (size_t)(end - at);
-}
+enum { SPEC_MAX = 4096 };
 
 /* ---- a window of requests ------------------------------------------------------------------- */
 
@@ -158,7 +37,8 @@ struct load {
 	long count, window;
 	long sent, ended;
 	double *took; /* when each was sent, and then how long it took */
-	const char *spec;
+	const char *spec, *method; /* of put and rpush: the body; of call: its parameters */
+	long first, step;
 	size_t (*line)(char *into, size_t room, const struct load *l, long n);
 };
 
@@ -174,6 +54,24 @@ put_line(char *into, size_t room, const struct load *l, long n)
 {
 	(void)n;
 	return (size_t)snprintf(into, room, "put 1024 0 60 %zu\r\n%s\r\n", strlen(l->spec), l->spec);
+}
+
+static size_t
+rpush_line(char *into, size_t room, const struct load *l, long n)
+{
+	(void)n;
+	return (size_t)snprintf(into, room, "*3\r\n$5\r\nRPUSH\r\n$1\r\nq\r\n$%zu\r\n%s\r\n",
+	    strlen(l->spec), l->spec);
+}
+
+static size_t
+call_line(char *into, size_t room, const struct load *l, long n)
+{
+	int before = (int)strcspn(l->spec, "@");
+
+	return (size_t)snprintf(into, room, "{\"jsonrpc\":\"2.0\",\"id\":%ld,\"method\":\"%s\","
+	    "\"params\":%.*s%ld%s}\n", n, l->method, before, l->spec, l->first + n * l->step,
+	    l->spec + before + 1);
 }
 
 static void
@@ -220,6 +118,7 @@ on_completion(char *line, size_t len, void *arg)
 	end(arg, strtol(tag + 6, NULL, 10), line);
 }
 
+/* Replies come in the order of the requests. */
 static void
 on_put(char *line, size_t len, void *arg)
 {
@@ -232,7 +131,18 @@ on_put(char *line, size_t len, void *arg)
 }
 
 static void
-load_run(struct load *l, void (*on_line)(char *, size_t, void *))
+on_rpush(char *line, size_t len, void *arg)
+{
+	struct load *l = arg;
+
+	(void)len;
+	if (line[0] != ':')
+		die("unexpected: %s", line);
+	end(l, l->ended, line);
+}
+
+static void
+load_run(struct load *l, void (*on_line)(char *, size_t, void *), const char *keep)
 {
 	char line[SPEC_MAX + 256];
 
@@ -249,7 +159,9 @@ load_run(struct load *l, void (*on_line)(char *, size_t, void *))
 			die("the connection ended after %ld of %ld", l->ended, l->count);
 		peer_lines(&l->peer, on_line, l);
 	}
-	figures_print(l->took, l->count, figures_now() - begin);
+	figures_print(l->took, l->count, figures_now() - begin, keep);
+	free(l->took);
+	peer_close(&l->peer);
 }
 
 /* The command as elements of a JSON list; it may hold nothing that JSON escapes. */
@@ -299,7 +211,7 @@ subscribe(struct peer *p, bool all)
 }
 
 static void
-replay(const char *path, long count, int subscribers)
+replay(const char *path, long count, int subscribers, const char *keep)
 {
 	struct subscriber *all = must(calloc((size_t)subscribers, sizeof(*all)));
 	double *took = figures_new(subscribers), begin;
@@ -327,55 +239,162 @@ replay(const char *path, long count, int subscribers)
 			peer_lines(&s->peer, on_item, s);
 			if (s->left <= 0) {
 				took[s - all] = figures_now() - begin;
-				close(s->peer.fd);
+				peer_close(&s->peer);
 				open--;
 			}
 		}
 	}
 	double seconds = figures_now() - begin;
 
-	figures_print(took, subscribers, seconds / (double)count);
+	figures_print(took, subscribers, seconds / (double)count, keep);
+	free(took);
 	free(all);
+	close(poll_fd);
+}
+
+/* ---- a backlog, run ------------------------------------------------------------------------- */
+
+struct backlog {
+	long count, done;
+	bool stopped; /* nothing starts any more */
+	double *took, last;
+};
+
+static void
+on_done(char *line, size_t len, void *arg)
+{
+	struct backlog *b = arg;
+
+	(void)len;
+	if (strstr(line, "\"error\":{") != NULL)
+		die("unexpected: %s", line);
+	if (strstr(line, "\"id\":0,\"result\"") != NULL)
+		b->stopped = true;
+	if (strstr(line, "\"method\":\"$/item\"") == NULL || b->done == b->count)
+		return;
+	double now = figures_now();
+
+	b->took[b->done++] = now - b->last;
+	b->last = now;
+}
+
+static void
+set_slots(struct peer *p, long slots)
+{
+	char line[128];
+
+	peer_say(p, line, (size_t)snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":%ld,"
+	    "\"method\":\"limits.set\",\"params\":{\"max_running\":%ld}}\n", slots, slots));
+	peer_flush(p);
+}
+
+static void
+run_backlog(const char *path, long count, long slots, const char *keep)
+{
+	struct peer p = peer_open(path);
+	struct backlog b = { .count = count, .took = figures_new(count), .last = figures_now() };
+	double begin = b.last;
+
+	subscribe(&p, false);
+	set_slots(&p, slots);
+	while (b.done < count && peer_fill(&p))
+		peer_lines(&p, on_done, &b);
+	if (b.done < count)
+		die("the connection ended after %ld of %ld", b.done, count);
+	set_slots(&p, 0);
+	while (!b.stopped && peer_fill(&p))
+		peer_lines(&p, on_done, &b);
+	figures_print(b.took, count, b.last - begin, keep);
+	free(b.took);
+	peer_close(&p);
+}
+
+/* ---- modes ---------------------------------------------------------------------------------- */
+
+static void __attribute__((noreturn))
+usage(void)
+{
+	fputs("usage: driver [-o FILE] jobs|submit SOCKET COUNT WINDOW COMMAND...\n"
+	      "       driver [-o FILE] call SOCKET COUNT WINDOW METHOD PARAMS FIRST STEP\n"
+	      "       driver [-o FILE] put|rpush SOCKET COUNT WINDOW BYTES\n"
+	      "       driver [-o FILE] run SOCKET COUNT SLOTS\n"
+	      "       driver [-o FILE] replay SOCKET COUNT SUBSCRIBERS\n"
+	      "       driver stall SOCKET\n", stderr);
+	exit(2);
+}
+
+static const char *
+body(const char *bytes)
+{
+	static char text[SPEC_MAX];
+
+	return memset(text, 'x', (size_t)atoi(bytes) % SPEC_MAX);
+}
+
+static void
+stall(const char *path)
+{
+	struct peer p = peer_open(path);
+
+	subscribe(&p, true);
+	puts("stalled");
+	fflush(stdout);
+	pause();
+}
+
+/* The modes with a window; ARGV begins with the mode, and false says that it is none of these. */
+static bool
+load_mode(int argc, char **argv, struct load *l, const char *keep)
+{
+	const char *what = argv[0];
+
+	if ((strcmp(what, "jobs") == 0 || strcmp(what, "submit") == 0) && argc > 4) {
+		l->peer = peer_open(argv[1]);
+		l->spec = command_json(argv + 4);
+		l->line = job_line;
+		if (what[0] == 'j')
+			subscribe(&l->peer, false);
+		load_run(l, what[0] == 'j' ? on_completion : on_reply, keep);
+	} else if (strcmp(what, "call") == 0 && argc == 8 && strchr(argv[5], '@') != NULL) {
+		l->peer = peer_open(argv[1]);
+		l->method = argv[4];
+		l->spec = argv[5];
+		l->first = atol(argv[6]);
+		l->step = atol(argv[7]);
+		l->line = call_line;
+		load_run(l, on_reply, keep);
+	} else if ((strcmp(what, "put") == 0 || strcmp(what, "rpush") == 0) && argc == 5) {
+		l->peer = peer_open(argv[1]);
+		l->spec = body(argv[4]);
+		l->line = what[0] == 'p' ? put_line : rpush_line;
+		load_run(l, what[0] == 'p' ? on_put : on_rpush, keep);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 int
 main(int argc, char **argv)
 {
-	const char *what = argc > 2 ? argv[1] : "", *path = argc > 2 ? argv[2] : "";
-	struct load l = { .count = argc > 3 ? atol(argv[3]) : 0,
-		.window = argc > 4 ? atol(argv[4]) : 0, .line = job_line };
+	const char *keep = NULL;
+
+	argv++, argc--;
+	if (argc > 2 && strcmp(argv[0], "-o") == 0) {
+		keep = argv[1];
+		argv += 2, argc -= 2;
+	}
+	struct load l = { .count = argc > 2 ? atol(argv[2]) : 0,
+		.window = argc > 3 ? atol(argv[3]) : 0 };
 	bool sized = l.count > 0 && l.window > 0;
 
-	if (strcmp(what, "stall") == 0) {
-		l.peer = peer_open(path);
-		subscribe(&l.peer, true);
-		puts("stalled");
-		fflush(stdout);
-		pause();
-	} else if (strcmp(what, "replay") == 0 && sized) {
-		replay(path, l.count, (int)l.window);
-	} else if (strcmp(what, "put") == 0 && sized && argc == 6) {
-		char *body = must(calloc(1, SPEC_MAX));
-
-		l.peer = peer_open(path);
-		l.spec = memset(body, 'x', (size_t)atoi(argv[5]) % SPEC_MAX);
-		l.line = put_line;
-		load_run(&l, on_put);
-	} else if (strcmp(what, "submit") == 0 && sized && argc > 5) {
-		l.peer = peer_open(path);
-		l.spec = command_json(argv + 5);
-		load_run(&l, on_reply);
-	} else if (strcmp(what, "jobs") == 0 && sized && argc > 5) {
-		l.peer = peer_open(path);
-		l.spec = command_json(argv + 5);
-		subscribe(&l.peer, false);
-		load_run(&l, on_completion);
-	} else {
-		fputs("usage: driver jobs|submit SOCKET COUNT WINDOW COMMAND...\n"
-		      "       driver put SOCKET COUNT WINDOW BYTES\n"
-		      "       driver replay SOCKET COUNT SUBSCRIBERS\n"
-		      "       driver stall SOCKET\n", stderr);
-		return 2;
-	}
+	if (argc == 2 && strcmp(argv[0], "stall") == 0)
+		stall(argv[1]);
+	else if (sized && argc == 4 && strcmp(argv[0], "replay") == 0)
+		replay(argv[1], l.count, (int)l.window, keep);
+	else if (sized && argc == 4 && strcmp(argv[0], "run") == 0)
+		run_backlog(argv[1], l.count, l.window, keep);
+	else if (!sized || !load_mode(argc, argv, &l, keep))
+		usage();
 	return 0;
 }

@@ -49,11 +49,27 @@ figures_at(const double *all, long count, double share)
 	return all[at < count ? at : count - 1] * 1e6;
 }
 
-/* Sorts ALL and prints the line; SECONDS is how long all of it took. */
+/* Writes each duration in microseconds to a line of the file KEEP. Ends the program if it can't. */
 static inline void
-figures_print(double *all, long count, double seconds)
+figures_keep(const double *all, long count, const char *keep)
+{
+	FILE *f = fopen(keep, "we");
+
+	for (long i = 0; f != NULL && i < count; i++)
+		fprintf(f, "%.1f\n", all[i] * 1e6);
+	if (f == NULL || fclose(f) != 0) {
+		perror(keep);
+		exit(1);
+	}
+}
+
+/* Sorts ALL and prints the line; SECONDS is how long all of it took. KEEP: a file, or NULL. */
+static inline void
+figures_print(double *all, long count, double seconds, const char *keep)
 {
 	qsort(all, (size_t)count, sizeof(*all), figures_compare);
+	if (keep != NULL)
+		figures_keep(all, count, keep);
 	printf("{\"count\":%ld,\"seconds\":%.6f,\"per_s\":%.1f,\"p50_us\":%.1f,\"p90_us\":%.1f,"
 	       "\"p99_us\":%.1f,\"max_us\":%.1f}\n", count, seconds, (double)count / seconds,
 	    figures_at(all, count, 0.5), figures_at(all, count, 0.9), figures_at(all, count, 0.99),
