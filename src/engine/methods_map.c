@@ -235,7 +235,7 @@ on_open(struct request *req)
 
 /* The map that a push or end names. NULL: it was answered. */
 static struct map *
-map_of(struct request *req, const json_t *stream)
+map_of(struct request *req, const struct jsonr *stream)
 {
 	struct request *open = request_find(req->session, stream);
 
@@ -341,7 +341,7 @@ on_push(struct request *req)
 
 	if (m == NULL)
 		return;
-	n = json_array_size(p->jobs_json);
+	n = p->jobs_json->len;
 	request_wake(m->req); /* however this ends, the map may be over then */
 	if (m->failed || (m->ended && !req->held)) {
 		request_error(req, RPC_INVALID_STATE, "this map has ended: it takes no more jobs");

@@ -24,7 +24,7 @@ request_new(struct session *s, struct rpc_request *parsed, const int *fds, unsig
 		return NULL;
 	req->session = s;
 	req->engine = s->engine;
-	req->id = json_incref(parsed->id);
+	req->id = parsed->id;
 	req->window = -1;
 	req->wake.run = on_wake;
 	req->nfds = nfds;
@@ -67,7 +67,6 @@ request_free(struct request *req)
 	req->engine->nheld -= req->held;
 	session_close_fds(s->engine, req->fds, req->nfds);
 	msg_call_free(&req->call);
-	json_decref(req->id);
 	free(req);
 	session_request_gone(s);
 }
@@ -85,7 +84,7 @@ request_drop(struct request *req, bool cancelled)
 }
 
 struct request *
-request_find(struct session *s, const json_t *id)
+request_find(struct session *s, const struct jsonr *id)
 {
 	struct request *req;
 
@@ -113,14 +112,14 @@ request_handler_of(enum msg_method_id id)
 }
 
 static void
-fail_parsed(struct session *s, const json_t *id, const struct rpc_failure *f)
+fail_parsed(struct session *s, const struct jsonr *id, const struct rpc_failure *f)
 {
 	session_wrote_line(s, rpc_write_failure(s->out, id, f));
 }
 
 /* $/cancel and $/credit; anything else with $/ is ignored, and nothing is ever answered. */
 static void
-handle_notification(struct session *s, const struct rpc_request *parsed)
+handle_notification(struct session *s, struct rpc_request *parsed)
 {
 	struct rpc_failure f;
 	struct msg_call call;
@@ -145,7 +144,7 @@ handle_notification(struct session *s, const struct rpc_request *parsed)
 }
 
 static bool
-id_is_free(struct session *s, const json_t *id)
+id_is_free(struct session *s, const struct jsonr *id)
 {
 	struct rpc_failure f;
 

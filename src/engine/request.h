@@ -29,7 +29,7 @@ struct request {
 	struct request_list *list;
 	struct session *session;
 	struct engine *engine;
-	json_t *id;                     /* counted */
+	const struct jsonr *id;         /* lies in the call's arena */
 	struct msg_call call;
 	const struct request_ops *ops;  /* NULL: answered by its handler */
 	void *state;
@@ -119,7 +119,7 @@ void request_free(struct request *req);
 void request_drop(struct request *req, bool cancelled);
 
 /* The request in flight with this id. NULL: none. */
-struct request *request_find(struct session *s, const json_t *id);
+struct request *request_find(struct session *s, const struct jsonr *id);
 
 /* ---- streams ---- */
 

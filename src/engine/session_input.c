@@ -94,7 +94,7 @@ take_fds(struct session *s, const struct frame_line *line, int fds[MSG_FDS_MAX])
 }
 
 static void
-answer_malformed(struct session *s, const json_t *id, const struct rpc_failure *f)
+answer_malformed(struct session *s, const struct jsonr *id, const struct rpc_failure *f)
 {
 	session_wrote_line(s, rpc_write_failure(s->out, id, f));
 	if (++s->malformed >= SESSION_MALFORMED_MAX)

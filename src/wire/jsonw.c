@@ -482,3 +482,48 @@ jsonw_json(struct jsonw *w, const json_t *json)
 		break;
 	}
 }
+
+/* ---- values that jsonr read ---- */
+
+void
+jsonw_value(struct jsonw *w, const struct jsonr *value)
+{
+	if (value == NULL) {
+		jsonw_null(w);
+		return;
+	}
+	switch (value->type) {
+	case JSON_OBJECT:
+		jsonw_obj_begin(w);
+		for (const struct jsonr *m = value->first; m != NULL && !w->failed; m = m->next) {
+			jsonw_key_text(w, m->name, m->name_len);
+			jsonw_value(w, m);
+		}
+		jsonw_obj_end(w);
+		break;
+	case JSON_ARRAY:
+		jsonw_arr_begin(w);
+		for (const struct jsonr *v = value->first; v != NULL && !w->failed; v = v->next)
+			jsonw_value(w, v);
+		jsonw_arr_end(w);
+		break;
+	case JSON_STRING:
+		jsonw_strn(w, value->text, value->len);
+		break;
+	case JSON_INTEGER:
+		jsonw_int(w, value->integer);
+		break;
+	case JSON_REAL:
+		jsonw_real(w, value->real);
+		break;
+	case JSON_TRUE:
+		jsonw_bool(w, true);
+		break;
+	case JSON_FALSE:
+		jsonw_bool(w, false);
+		break;
+	case JSON_NULL:
+		jsonw_null(w);
+		break;
+	}
+}

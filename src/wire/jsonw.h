@@ -14,6 +14,8 @@
 
 #include <jansson.h>
 
+#include "wire/jsonr.h"
+
 struct evbuffer;
 
 #define JSONW_FLAT_SIZE 1024u
@@ -72,6 +74,8 @@ void jsonw_bytes(struct jsonw *w, const void *bytes, size_t len);
 void jsonw_raw(struct jsonw *w, const char *json, size_t len);
 /* Any jansson value (depth up to what the writer has left). NULL gives null. */
 void jsonw_json(struct jsonw *w, const json_t *json);
+/* The same for a value that jsonr read. */
+void jsonw_value(struct jsonw *w, const struct jsonr *value);
 
 /* key and value in one go */
 static inline void

@@ -61,35 +61,25 @@ spec_mode(const struct msg_method *method)
 }
 
 static int
-decode_params(struct msg_call *call, const json_t *params, struct rpc_failure *err)
+decode_params(struct msg_call *call, struct rpc_request *req, struct rpc_failure *err)
 {
+	static const struct jsonr none = { .type = JSON_OBJECT };
+	const struct jsonr *params = req->params != NULL ? req->params : &none;
 	const struct msg_schema *schema = call->method->params;
 	struct msg_decoder d = {
-		.arena = &call->arena,
+		.arena = &req->arena,
 		.err = err,
 		.spec_mode = spec_mode(call->method),
 	};
-	json_t *none = NULL;
-	int result;
 
-	if (params == NULL) {
-		none = json_object();
-		if (none == NULL)
-			return msg_fail_nomem(&d);
-		params = none;
-	}
-	if (schema == &msg_spec_schema) {
-		result = msg_decode_spec(&d, NULL, params, 0, &call->u.job_submit);
-	} else {
-		msg_schema_init(schema, &call->u);
-		result = msg_decode_object(&d, NULL, schema, params, &call->u);
-	}
-	json_decref(none);
-	return result;
+	if (schema == &msg_spec_schema)
+		return msg_decode_spec(&d, NULL, params, 0, &call->u.job_submit);
+	msg_schema_init(schema, &call->u);
+	return msg_decode_object(&d, NULL, schema, params, &call->u);
 }
 
 int
-msg_decode(const struct rpc_request *req, struct msg_call *call, struct rpc_failure *err)
+msg_decode(struct rpc_request *req, struct msg_call *call, struct rpc_failure *err)
 {
 	const struct msg_method *method = msg_method_find(req->method);
 
@@ -100,14 +90,11 @@ msg_decode(const struct rpc_request *req, struct msg_call *call, struct rpc_fail
 		return rpc_fail(err, RPC_INVALID_REQUEST,
 		    "%s is a notification: send it without an id", method->name);
 	call->method = method;
-	call->root = NULL;
-	memset(&call->arena, 0, sizeof(call->arena));
-	if (decode_params(call, req->params, err) != 0) {
-		arena_free(&call->arena);
+	if (decode_params(call, req, err) != 0)
 		return -1;
-	}
 	complete(call);
-	call->root = json_incref(req->root);
+	call->arena = req->arena;
+	req->arena = (struct arena){ 0 };
 	return 0;
 }
 
@@ -115,8 +102,6 @@ void
 msg_call_free(struct msg_call *call)
 {
 	arena_free(&call->arena);
-	json_decref(call->root);
-	call->root = NULL;
 }
 
 int
@@ -173,7 +158,8 @@ msg_job_write(struct jsonw *w, const struct msg_job *job)
 
 /* Reads what the server wrote: its words aren't judged, only understood. */
 static int
-read_object(const struct msg_schema *schema, const json_t *json, void *out, struct arena *arena)
+read_object(
+    const struct msg_schema *schema, const struct jsonr *json, void *out, struct arena *arena)
 {
 	struct rpc_failure ignored;
 	struct msg_decoder d = { .arena = arena, .err = &ignored, .lenient = true };
@@ -185,13 +171,13 @@ read_object(const struct msg_schema *schema, const json_t *json, void *out, stru
 }
 
 int
-msg_completion_read(struct msg_completion *c, const json_t *json, struct arena *arena)
+msg_completion_read(struct msg_completion *c, const struct jsonr *json, struct arena *arena)
 {
 	return read_object(&msg_completion_schema, json, c, arena);
 }
 
 int
-msg_job_read(struct msg_job *job, const json_t *json, struct arena *arena)
+msg_job_read(struct msg_job *job, const struct jsonr *json, struct arena *arena)
 {
 	return read_object(&msg_job_schema, json, job, arena);
 }
@@ -234,17 +220,17 @@ msg_item_members(struct jsonw *w, enum msg_method_id id, const void *item)
 }
 
 int
-msg_result_read(enum msg_method_id id, const json_t *json, void *result, struct arena *arena)
+msg_result_read(enum msg_method_id id, const struct jsonr *json, void *result, struct arena *arena)
 {
 	const struct msg_schema *schema = msg_method(id)->result;
 
 	if (schema == NULL)
-		return json_is_object(json) ? 0 : -1;
+		return jsonr_is(json, JSON_OBJECT) ? 0 : -1;
 	return read_object(schema, json, result, arena);
 }
 
 int
-msg_item_read(enum msg_method_id id, const json_t *json, void *item, struct arena *arena)
+msg_item_read(enum msg_method_id id, const struct jsonr *json, void *item, struct arena *arena)
 {
 	const struct msg_schema *schema = msg_method(id)->item;
 

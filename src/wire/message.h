@@ -330,14 +330,14 @@ struct msg_map_open {
 
 struct msg_map_push {
 	uint64_t present;
-	json_t *stream;            /* id of the map.open request */
-	json_t *jobs_json;         /* an array of 1..1024; see msg_map_push_specs() */
-	struct msg_spec_list jobs; /* empty until msg_map_push_specs() */
+	const struct jsonr *stream;    /* id of the map.open request */
+	const struct jsonr *jobs_json; /* a list of 1..1024; see msg_map_push_specs() */
+	struct msg_spec_list jobs;     /* empty until msg_map_push_specs() */
 };
 
 struct msg_map_end {
 	uint64_t present;
-	json_t *stream;
+	const struct jsonr *stream;
 };
 
 struct msg_futures_as_completed {
@@ -490,12 +490,12 @@ struct msg_limits_set {
 
 struct msg_cancel {
 	uint64_t present;
-	json_t *id;
+	const struct jsonr *id;
 };
 
 struct msg_credit {
 	uint64_t present;
-	json_t *stream;
+	const struct jsonr *stream;
 	int64_t n;
 };
 
@@ -541,14 +541,13 @@ struct msg_call {
 		struct msg_credit credit;
 		struct msg_none none;
 	} u;
-	json_t *root; /* a reference to the request's document */
-	struct arena arena;
+	struct arena arena; /* of the request, with all that was read */
 };
 
 /* Decodes a request's params.  0, or -1 with `err` filled (MethodNotFound, InvalidParams,
- * LimitExceeded, InternalError for no memory).  On success the call owns a reference to the
- * document and is ended with msg_call_free(); on failure there is nothing to free. */
-int msg_decode(const struct rpc_request *req, struct msg_call *call, struct rpc_failure *err);
+ * LimitExceeded, InternalError for no memory).  On success what was read is the call's,
+ * which is ended with msg_call_free(); on failure it is still the request's. */
+int msg_decode(struct rpc_request *req, struct msg_call *call, struct rpc_failure *err);
 void msg_call_free(struct msg_call *call);
 
 /* Second step of map.push, once the stream is known: fills u.map_push.jobs on top of the map's
@@ -627,8 +626,8 @@ void msg_job_members(struct jsonw *w, const struct msg_job *job);
 
 /* Client side: reads what the server wrote. Borrows from `json` and from the arena.  0, or -1:
  * not such an object.  Unknown members are ignored. */
-int msg_completion_read(struct msg_completion *c, const json_t *json, struct arena *arena);
-int msg_job_read(struct msg_job *job, const json_t *json, struct arena *arena);
+int msg_completion_read(struct msg_completion *c, const struct jsonr *json, struct arena *arena);
+int msg_job_read(struct msg_job *job, const struct jsonr *json, struct arena *arena);
 
 struct msg_completion_list {
 	const struct msg_completion *v;
@@ -829,8 +828,9 @@ void msg_result_write(struct jsonw *w, enum msg_method_id id, const void *result
  * to stand between rpc_item_begin() and rpc_notify_end(). */
 void msg_item_members(struct jsonw *w, enum msg_method_id id, const void *item);
 /* Client side. The struct is of the same type; 0 or -1. */
-int msg_result_read(enum msg_method_id id, const json_t *json, void *result, struct arena *arena);
-int msg_item_read(enum msg_method_id id, const json_t *json, void *item, struct arena *arena);
+int msg_result_read(
+    enum msg_method_id id, const struct jsonr *json, void *result, struct arena *arena);
+int msg_item_read(enum msg_method_id id, const struct jsonr *json, void *item, struct arena *arena);
 
 /* Client side: params of a method. msg_params_init() fills the defaults (present = 0); then set
  * what differs; msg_params_write() writes members that are required, present or not default: use
@@ -854,8 +854,8 @@ enum msg_type {
 	MSG_T_ARGV,      /* struct msg_bytes_list without NUL */
 	MSG_T_OBJ,       /* nested struct */
 	MSG_T_OBJ_LIST,  /* { const void *v; size_t n; } of nested structs */
-	MSG_T_ID,        /* json_t *: string or integer */
-	MSG_T_ARRAY,     /* json_t *: an array, decoded later */
+	MSG_T_ID,        /* const struct jsonr *: string or integer */
+	MSG_T_ARRAY,     /* const struct jsonr *: an array, decoded later */
 	MSG_T_ANY,       /* struct msg_bytes: compact JSON text */
 	MSG_T_SPEC,      /* struct msg_spec */
 	MSG_T_SPEC_LIST, /* struct msg_spec_list */

@@ -71,14 +71,14 @@ msg_schema_init(const struct msg_schema *schema, void *out)
 /* ---- lists ---- */
 
 static int
-check_list(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, int64_t min, int64_t max)
+check_list(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, int64_t min,
+    int64_t max)
 {
 	int64_t n;
 
-	if (!json_is_array(json))
+	if (!jsonr_is(json, JSON_ARRAY))
 		return msg_fail_type(d, at, "a list", json);
-	n = (int64_t)json_array_size(json);
+	n = (int64_t)json->len;
 	if (n < min && max == INT64_MAX)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "must not be empty: %lld or more elements are accepted", (long long)min);
@@ -94,23 +94,22 @@ check_list(
 }
 
 static int
-decode_int_list(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+decode_int_list(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_field *f, struct msg_int_list *out)
 {
-	size_t n;
+	size_t n, i = 0;
 	int64_t *v;
 
 	if (check_list(d, at, json, f->min, f->max) != 0)
 		return -1;
-	n = json_array_size(json);
+	n = json->len;
 	v = arena_alloc(d->arena, n * sizeof(*v));
 	if (v == NULL)
 		return msg_fail_nomem(d);
-	for (size_t i = 0; i < n; i++) {
+	for (const struct jsonr *item = json->first; item != NULL; item = item->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 
-		if (msg_decode_int(
-			d, &element, json_array_get(json, i), f->item_min, f->item_max, &v[i]) != 0)
+		if (msg_decode_int(d, &element, item, f->item_min, f->item_max, &v[i]) != 0)
 			return -1;
 	}
 	out->v = v;
@@ -119,44 +118,41 @@ decode_int_list(struct msg_decoder *d, const struct msg_path *at, const json_t *
 }
 
 static int
-decode_str_list(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_str_list *out)
+decode_str_list(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_str_list *out)
 {
-	size_t n = json_array_size(json);
+	size_t n = json->len;
 	const char **v = arena_calloc(d->arena, n, sizeof(*v));
 
 	if (v == NULL)
 		return msg_fail_nomem(d);
-	for (size_t i = 0; i < n; i++) {
-		const json_t *text = json_array_get(json, i);
-
-		if (!json_is_string(text))
-			return msg_fail_type(d, at, "a list of strings", text);
-		v[i] = json_string_value(text);
-	}
 	out->v = v;
 	out->n = n;
+	for (const struct jsonr *text = json->first; text != NULL; text = text->next) {
+		if (!jsonr_is(text, JSON_STRING))
+			return msg_fail_type(d, at, "a list of strings", text);
+		*v++ = text->text;
+	}
 	return 0;
 }
 
 static int
-decode_argv(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+decode_argv(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_field *f, struct msg_bytes_list *out)
 {
-	size_t n;
+	size_t n, i = 0;
 	struct msg_bytes *v;
 
 	if (check_list(d, at, json, f->min, f->max) != 0)
 		return -1;
-	n = json_array_size(json);
+	n = json->len;
 	v = arena_alloc(d->arena, n * sizeof(*v));
 	if (v == NULL)
 		return msg_fail_nomem(d);
-	for (size_t i = 0; i < n; i++) {
+	for (const struct jsonr *word = json->first; word != NULL; word = word->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 
-		if (msg_decode_bytes(
-			d, &element, json_array_get(json, i), false, INT64_MAX, &v[i]) != 0)
+		if (msg_decode_bytes(d, &element, word, false, INT64_MAX, &v[i]) != 0)
 			return -1;
 	}
 	out->v = v;
@@ -171,23 +167,24 @@ struct any_list {
 };
 
 static int
-decode_obj_list(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+decode_obj_list(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_field *f, void *out)
 {
 	struct any_list list;
+	size_t i = 0;
 
 	if (check_list(d, at, json, f->min, f->max) != 0)
 		return -1;
-	list.n = json_array_size(json);
+	list.n = json->len;
 	list.v = arena_calloc(d->arena, list.n, f->nested->size);
 	if (list.v == NULL)
 		return msg_fail_nomem(d);
-	for (size_t i = 0; i < list.n; i++) {
+	for (const struct jsonr *from = json->first; from != NULL; from = from->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 		void *item = (char *)list.v + i * f->nested->size;
 
 		msg_schema_init(f->nested, item);
-		if (msg_decode_object(d, &element, f->nested, json_array_get(json, i), item) != 0)
+		if (msg_decode_object(d, &element, f->nested, from, item) != 0)
 			return -1;
 	}
 	memcpy(out, &list, sizeof(list));
@@ -195,22 +192,22 @@ decode_obj_list(struct msg_decoder *d, const struct msg_path *at, const json_t *
 }
 
 int
-msg_decode_spec_list(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *list, struct msg_spec_list *out)
+msg_decode_spec_list(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *list,
+    struct msg_spec_list *out)
 {
-	size_t n;
+	size_t n, i = 0;
 	struct msg_spec *v;
 
 	if (check_list(d, at, list, 1, MSG_BATCH_MAX) != 0)
 		return -1;
-	n = json_array_size(list);
+	n = list->len;
 	v = arena_alloc(d->arena, n * sizeof(*v));
 	if (v == NULL)
 		return msg_fail_nomem(d);
-	for (size_t i = 0; i < n; i++) {
+	for (const struct jsonr *spec = list->first; spec != NULL; spec = spec->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 
-		if (msg_decode_spec(d, &element, json_array_get(list, i), i, &v[i]) != 0)
+		if (msg_decode_spec(d, &element, spec, i, &v[i]) != 0)
 			return -1;
 	}
 	out->v = v;
@@ -221,7 +218,8 @@ msg_decode_spec_list(
 /* ---- a field, an object ---- */
 
 static int
-decode_id(struct msg_decoder *d, const struct msg_path *at, json_t *json, json_t **out)
+decode_id(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    const struct jsonr **out)
 {
 	if (!rpc_id_is_valid(json))
 		return msg_fail_type(d, at, "a request's id (a string or an integer)", json);
@@ -230,10 +228,10 @@ decode_id(struct msg_decoder *d, const struct msg_path *at, json_t *json, json_t
 }
 
 static int
-decode_nested(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+decode_nested(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_schema *nested, void *out)
 {
-	if (!json_is_object(json))
+	if (!jsonr_is(json, JSON_OBJECT))
 		return msg_fail_type(d, at, "an object", json);
 	msg_schema_init(nested, out);
 	return msg_decode_object(d, at, nested, json, out);
@@ -241,7 +239,7 @@ decode_nested(struct msg_decoder *d, const struct msg_path *at, const json_t *js
 
 static int
 decode_field(struct msg_decoder *d, const struct msg_path *at, const struct msg_field *f,
-    json_t *json, void *base)
+    const struct jsonr *json, void *base)
 {
 	void *out = msg_at_mutable(base, f);
 
@@ -294,7 +292,7 @@ decode_field(struct msg_decoder *d, const struct msg_path *at, const struct msg_
 	case MSG_T_ARRAY:
 		if (check_list(d, at, json, f->min, f->max) != 0)
 			return -1;
-		*(json_t **)out = json;
+		*(const struct jsonr **)out = json;
 		return 0;
 	case MSG_T_ANY:
 		return msg_decode_any(d, at, json, f->max, out);
@@ -351,7 +349,7 @@ find_field(const struct msg_schema *schema, const char *name)
 
 static int
 decode_member(struct msg_decoder *d, const struct msg_path *up, const struct msg_schema *schema,
-    const struct msg_field *f, json_t *json, void *out)
+    const struct msg_field *f, const struct jsonr *json, void *out)
 {
 	struct msg_path at = {
 		.up = up,
@@ -359,7 +357,7 @@ decode_member(struct msg_decoder *d, const struct msg_path *up, const struct msg
 		.is_parameter = schema->parameters,
 	};
 
-	if (json_is_null(json) && f->type != MSG_T_ANY &&
+	if (jsonr_is(json, JSON_NULL) && f->type != MSG_T_ANY &&
 	    ((f->flags & MSG_F_NULLABLE) || d->lenient)) {
 		decode_null(f, out);
 		return 0;
@@ -388,24 +386,20 @@ check_required(struct msg_decoder *d, const struct msg_path *up, const struct ms
 
 int
 msg_decode_object(struct msg_decoder *d, const struct msg_path *at, const struct msg_schema *schema,
-    const json_t *object, void *out)
+    const struct jsonr *object, void *out)
 {
-	json_t *members = (json_t *)(uintptr_t)object; /* jansson iterates over no const one */
 	const struct msg_field *later = NULL;
-	json_t *later_json = NULL;
+	const struct jsonr *later_json = NULL;
 	uint64_t seen = 0;
 
-	if (!json_is_object(object))
+	if (!jsonr_is(object, JSON_OBJECT))
 		return msg_fail_type(d, at, "an object", object);
-	for (void *it = json_object_iter(members); it != NULL;
-	     it = json_object_iter_next(members, it)) {
-		const char *name = json_object_iter_key(it);
-		json_t *json = json_object_iter_value(it);
-		const struct msg_field *f = find_field(schema, name);
+	for (const struct jsonr *json = object->first; json != NULL; json = json->next) {
+		const struct msg_field *f = find_field(schema, json->name);
 
 		if (f == NULL) {
-			if (schema->strict && strchr(name, '.') == NULL)
-				return msg_fail_unknown(d, at, name, schema);
+			if (schema->strict && strchr(json->name, '.') == NULL)
+				return msg_fail_unknown(d, at, json->name, schema);
 			continue;
 		}
 		seen |= (uint64_t)1 << (f - schema->fields);

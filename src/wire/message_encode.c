@@ -56,7 +56,7 @@ is_default(const struct msg_field *f, const void *base)
 		return false;
 	case MSG_T_ID:
 	case MSG_T_ARRAY:
-		return *(json_t *const *)in == NULL;
+		return *(const struct jsonr *const *)in == NULL;
 	case MSG_T_SPEC: {
 		for (size_t i = 0; i < msg_spec_schema.nfields; i++) {
 			if (!is_default(&msg_spec_schema.fields[i], in))
@@ -211,7 +211,7 @@ write_value(struct jsonw *w, const struct msg_field *f, const void *base)
 		break;
 	case MSG_T_ID:
 	case MSG_T_ARRAY:
-		jsonw_json(w, *(json_t *const *)in);
+		jsonw_value(w, *(const struct jsonr *const *)in);
 		break;
 	case MSG_T_SPEC:
 		msg_spec_write(w, in);

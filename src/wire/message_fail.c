@@ -76,9 +76,9 @@ msg_fail(
 }
 
 static const char *
-type_name(const json_t *json)
+type_name(const struct jsonr *json)
 {
-	switch (json_typeof(json)) {
+	switch (json->type) {
 	case JSON_OBJECT:
 		return "an object";
 	case JSON_ARRAY:
@@ -100,7 +100,7 @@ type_name(const json_t *json)
 
 int
 msg_fail_type(
-    struct msg_decoder *d, const struct msg_path *at, const char *wanted, const json_t *found)
+    struct msg_decoder *d, const struct msg_path *at, const char *wanted, const struct jsonr *found)
 {
 	return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not %s", wanted, type_name(found));
 }

@@ -62,15 +62,15 @@ struct msg_decoder {
 void msg_schema_init(const struct msg_schema *schema, void *out);
 /* `out` holds the defaults already. */
 int msg_decode_object(struct msg_decoder *d, const struct msg_path *at,
-    const struct msg_schema *schema, const json_t *object, void *out);
-int msg_decode_spec_list(struct msg_decoder *d, const struct msg_path *at, const json_t *list,
+    const struct msg_schema *schema, const struct jsonr *object, void *out);
+int msg_decode_spec_list(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *list,
     struct msg_spec_list *out);
 
 /* Each fills the failure and returns -1. */
 int msg_fail(struct msg_decoder *d, enum rpc_error error, const struct msg_path *at,
     const char *format, ...) __attribute__((format(printf, 4, 5)));
-int msg_fail_type(
-    struct msg_decoder *d, const struct msg_path *at, const char *wanted, const json_t *found);
+int msg_fail_type(struct msg_decoder *d, const struct msg_path *at, const char *wanted,
+    const struct jsonr *found);
 int msg_fail_unknown(struct msg_decoder *d, const struct msg_path *at, const char *name,
     const struct msg_schema *schema);
 int msg_fail_nomem(struct msg_decoder *d);
@@ -80,36 +80,36 @@ size_t msg_append(char *buf, size_t size, size_t used, const char *text);
 /* ---- single values (message_value.c) ---- */
 
 int msg_decode_bool(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, bool *out);
-int msg_decode_name(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, bool *out);
+int msg_decode_name(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_names *names, unsigned flags, int *out);
-int msg_decode_flags(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+int msg_decode_flags(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_names *names, uint32_t *out);
-int msg_decode_str(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+int msg_decode_str(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_field *f, const char **out);
 
 /* A string or {"b64":…} of at most `max` bytes. */
-int msg_decode_bytes(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+int msg_decode_bytes(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     bool nul_is_fine, int64_t max, struct msg_bytes *out);
-int msg_decode_int(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+int msg_decode_int(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     int64_t min, int64_t max, int64_t *out);
-int msg_decode_any(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+int msg_decode_any(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     int64_t max, struct msg_bytes *out);
 
 /* ---- the spec's own types (message_spec.c) ---- */
 
-int msg_decode_env(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_spec *spec);
-int msg_decode_rlimits(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_rlimits *out);
+int msg_decode_env(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_spec *spec);
+int msg_decode_rlimits(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_rlimits *out);
 int msg_decode_stdio(struct msg_decoder *d, const struct msg_path *at, enum msg_type type,
-    const json_t *json, struct msg_stdio *out);
+    const struct jsonr *json, struct msg_stdio *out);
 int msg_decode_ok_codes(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, uint64_t codes[4]);
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, uint64_t codes[4]);
 int msg_decode_signal(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, int64_t *out);
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, int64_t *out);
 /* One spec from its object, on top of d->defaults; `index` is its place in a batch. */
-int msg_decode_spec(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+int msg_decode_spec(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     size_t index, struct msg_spec *out);
 
 void msg_write_env(struct jsonw *w, const struct msg_spec *spec);

@@ -17,13 +17,14 @@ is_assignment(const struct msg_bytes *entry)
 
 static int
 decode_env_list(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_bytes *v)
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, struct msg_bytes *v)
 {
-	for (size_t i = 0; i < json_array_size(json); i++) {
+	size_t i = 0;
+
+	for (const struct jsonr *entry = json->first; entry != NULL; entry = entry->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 
-		if (msg_decode_bytes(
-			d, &element, json_array_get(json, i), false, INT64_MAX, &v[i]) != 0)
+		if (msg_decode_bytes(d, &element, entry, false, INT64_MAX, &v[i]) != 0)
 			return -1;
 		if (!is_assignment(&v[i]))
 			return msg_fail(d, RPC_INVALID_PARAMS, &element, "must be \"NAME=value\"");
@@ -33,53 +34,47 @@ decode_env_list(
 
 static int
 decode_env_object(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_bytes *v)
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, struct msg_bytes *v)
 {
-	json_t *members = (json_t *)(uintptr_t)json;
-
-	for (void *it = json_object_iter(members); it != NULL;
-	     it = json_object_iter_next(members, it)) {
-		const char *name = json_object_iter_key(it);
-		struct msg_path element = { .up = at, .name = name };
-		size_t name_len = strlen(name);
+	for (const struct jsonr *m = json->first; m != NULL; m = m->next) {
+		struct msg_path element = { .up = at, .name = m->name };
 		struct msg_bytes value;
 		char *entry;
 
-		if (name_len == 0 || strchr(name, '=') != NULL)
+		if (m->name_len == 0 || strchr(m->name, '=') != NULL)
 			return msg_fail(d, RPC_INVALID_PARAMS, &element,
 			    "a variable's name must not be empty or contain '='");
-		if (msg_decode_bytes(
-			d, &element, json_object_iter_value(it), false, INT64_MAX, &value) != 0)
+		if (msg_decode_bytes(d, &element, m, false, INT64_MAX, &value) != 0)
 			return -1;
-		entry = arena_alloc(d->arena, name_len + value.len + 2);
+		v->len = m->name_len + 1 + value.len;
+		entry = arena_alloc(d->arena, v->len + 1);
 		if (entry == NULL)
 			return msg_fail_nomem(d);
-		memcpy(entry, name, name_len);
-		entry[name_len] = '=';
-		memcpy(entry + name_len + 1, value.ptr, value.len);
-		entry[name_len + 1 + value.len] = '\0';
+		memcpy(entry, m->name, m->name_len);
+		entry[m->name_len] = '=';
+		memcpy(entry + m->name_len + 1, value.ptr, value.len);
+		entry[v->len] = '\0';
 		v->ptr = entry;
-		v->len = name_len + 1 + value.len;
 		v++;
 	}
 	return 0;
 }
 
 int
-msg_decode_env(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_spec *spec)
+msg_decode_env(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_spec *spec)
 {
 	size_t n;
 	struct msg_bytes *v;
 
-	if (!json_is_array(json) && !json_is_object(json))
+	if (!jsonr_is(json, JSON_ARRAY) && !jsonr_is(json, JSON_OBJECT))
 		return msg_fail_type(d, at, "an object or a list of \"NAME=value\"", json);
-	n = json_is_array(json) ? json_array_size(json) : json_object_size(json);
+	n = json->len;
 	v = arena_alloc(d->arena, n * sizeof(*v));
 	if (v == NULL)
 		return msg_fail_nomem(d);
-	if ((json_is_array(json) ? decode_env_list(d, at, json, v)
-				 : decode_env_object(d, at, json, v)) != 0)
+	if ((jsonr_is(json, JSON_ARRAY) ? decode_env_list(d, at, json, v)
+					: decode_env_object(d, at, json, v)) != 0)
 		return -1;
 	spec->env.v = v;
 	spec->env.n = n;
@@ -91,15 +86,15 @@ msg_decode_env(
 
 static int
 decode_rlimit_value(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, uint64_t *out)
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, uint64_t *out)
 {
 	int64_t value;
 
-	if (json_is_string(json) && strcmp(json_string_value(json), "unlimited") == 0) {
+	if (jsonr_is(json, JSON_STRING) && strcmp(json->text, "unlimited") == 0) {
 		*out = (uint64_t)RLIM_INFINITY;
 		return 0;
 	}
-	if (!json_is_integer(json))
+	if (!jsonr_is(json, JSON_INTEGER))
 		return msg_fail_type(d, at, "an integer, \"unlimited\", or [soft, hard]", json);
 	if (msg_decode_int(d, at, json, 0, RPC_INT_MAX, &value) != 0)
 		return -1;
@@ -108,21 +103,21 @@ decode_rlimit_value(
 }
 
 static int
-decode_rlimit(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_rlimit *out)
+decode_rlimit(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_rlimit *out)
 {
 	struct msg_path soft = { .up = at, .index = 0 }, hard = { .up = at, .index = 1 };
 
-	if (!json_is_array(json)) {
+	if (!jsonr_is(json, JSON_ARRAY)) {
 		if (decode_rlimit_value(d, at, json, &out->soft) != 0)
 			return -1;
 		out->hard = out->soft;
 		return 0;
 	}
-	if (json_array_size(json) != 2)
+	if (json->len != 2)
 		return msg_fail(d, RPC_INVALID_PARAMS, at, "a pair must be [soft, hard]");
-	if (decode_rlimit_value(d, &soft, json_array_get(json, 0), &out->soft) != 0 ||
-	    decode_rlimit_value(d, &hard, json_array_get(json, 1), &out->hard) != 0)
+	if (decode_rlimit_value(d, &soft, json->first, &out->soft) != 0 ||
+	    decode_rlimit_value(d, &hard, json->first->next, &out->hard) != 0)
 		return -1;
 	if (out->soft > out->hard)
 		return msg_fail(d, RPC_INVALID_PARAMS, at, "soft must not be above hard");
@@ -130,24 +125,21 @@ decode_rlimit(
 }
 
 int
-msg_decode_rlimits(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_rlimits *out)
+msg_decode_rlimits(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_rlimits *out)
 {
-	json_t *members = (json_t *)(uintptr_t)json;
 	struct msg_rlimit *v;
 	size_t n = 0;
 
-	if (!json_is_object(json))
+	if (!jsonr_is(json, JSON_OBJECT))
 		return msg_fail_type(d, at, "an object", json);
 	/* Names are distinct and known, so there are never more than there are resources. */
 	v = arena_calloc(d->arena, MSG_RLIMITS_MAX, sizeof(*v));
 	if (v == NULL)
 		return msg_fail_nomem(d);
-	for (void *it = json_object_iter(members); it != NULL;
-	     it = json_object_iter_next(members, it)) {
-		const char *name = json_object_iter_key(it);
-		struct msg_path element = { .up = at, .name = name };
-		int resource = msg_rlimit_by_name(name);
+	for (const struct jsonr *m = json->first; m != NULL; m = m->next) {
+		struct msg_path element = { .up = at, .name = m->name };
+		int resource = msg_rlimit_by_name(m->name);
 
 		if (resource < 0)
 			return msg_fail(d, RPC_INVALID_PARAMS, &element,
@@ -155,8 +147,8 @@ msg_decode_rlimits(
 			    "memlock, msgqueue, nice, nofile, nproc, rss, rtprio, "
 			    "rttime, sigpending, stack");
 		v[n].resource = resource;
-		v[n].name = name;
-		if (decode_rlimit(d, &element, json_object_iter_value(it), &v[n]) != 0)
+		v[n].name = m->name;
+		if (decode_rlimit(d, &element, m, &v[n]) != 0)
 			return -1;
 		n++;
 	}
@@ -179,9 +171,9 @@ stdio_wanted(enum msg_type type)
 
 static int
 decode_stdio_word(struct msg_decoder *d, const struct msg_path *at, enum msg_type type,
-    const json_t *json, struct msg_stdio *out)
+    const struct jsonr *json, struct msg_stdio *out)
 {
-	const char *word = json_string_value(json);
+	const char *word = json->text;
 
 	if (strcmp(word, "null") == 0)
 		out->kind = MSG_STDIO_NULL;
@@ -198,8 +190,8 @@ decode_stdio_word(struct msg_decoder *d, const struct msg_path *at, enum msg_typ
 }
 
 static int
-decode_stdio_path(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_stdio *out)
+decode_stdio_path(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_stdio *out)
 {
 	struct msg_path here = { .up = at, .name = "file" };
 
@@ -212,8 +204,8 @@ decode_stdio_path(
 }
 
 static int
-decode_stdio_fd(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_stdio *out)
+decode_stdio_fd(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_stdio *out)
 {
 	struct msg_path here = { .up = at, .name = "fd" };
 	int64_t fd;
@@ -227,24 +219,23 @@ decode_stdio_fd(
 
 static int
 decode_stdio_object(struct msg_decoder *d, const struct msg_path *at, enum msg_type type,
-    const json_t *json, struct msg_stdio *out)
+    const struct jsonr *json, struct msg_stdio *out)
 {
-	const json_t *data = type == MSG_T_STDIN ? json_object_get(json, "data") : NULL;
-	const json_t *append = type != MSG_T_STDIN ? json_object_get(json, "append") : NULL;
-	const json_t *file = json_object_get(json, "file");
-	const json_t *fd = json_object_get(json, "fd");
+	const struct jsonr *data = type == MSG_T_STDIN ? jsonr_get(json, "data") : NULL;
+	const struct jsonr *append = type != MSG_T_STDIN ? jsonr_get(json, "append") : NULL;
+	const struct jsonr *file = jsonr_get(json, "file");
+	const struct jsonr *fd = jsonr_get(json, "fd");
 	struct msg_path here = { .up = at, .name = "data" };
 	size_t known = (data != NULL) + (file != NULL) + (fd != NULL);
 
-	if (known != 1 || json_object_size(json) != known + (append != NULL) ||
-	    (append != NULL && file == NULL))
+	if (known != 1 || json->len != known + (append != NULL) || (append != NULL && file == NULL))
 		return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s", stdio_wanted(type));
 	if (append != NULL) {
 		struct msg_path flag = { .up = at, .name = "append" };
 
-		if (!json_is_boolean(append))
+		if (!jsonr_is_bool(append))
 			return msg_fail_type(d, &flag, "true or false", append);
-		out->append = json_is_true(append);
+		out->append = jsonr_is(append, JSON_TRUE);
 	}
 	if (file != NULL)
 		return decode_stdio_path(d, at, file, out);
@@ -256,12 +247,12 @@ decode_stdio_object(struct msg_decoder *d, const struct msg_path *at, enum msg_t
 
 int
 msg_decode_stdio(struct msg_decoder *d, const struct msg_path *at, enum msg_type type,
-    const json_t *json, struct msg_stdio *out)
+    const struct jsonr *json, struct msg_stdio *out)
 {
 	memset(out, 0, sizeof(*out));
-	if (json_is_string(json))
+	if (jsonr_is(json, JSON_STRING))
 		return decode_stdio_word(d, at, type, json, out);
-	if (json_is_object(json))
+	if (jsonr_is(json, JSON_OBJECT))
 		return decode_stdio_object(d, at, type, json, out);
 	return msg_fail_type(d, at, stdio_wanted(type), json);
 }
@@ -270,16 +261,18 @@ msg_decode_stdio(struct msg_decoder *d, const struct msg_path *at, enum msg_type
 
 int
 msg_decode_ok_codes(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, uint64_t codes[4])
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, uint64_t codes[4])
 {
-	if (!json_is_array(json))
+	size_t i = 0;
+
+	if (!jsonr_is(json, JSON_ARRAY))
 		return msg_fail_type(d, at, "a list of exit codes", json);
 	memset(codes, 0, 4 * sizeof(codes[0]));
-	for (size_t i = 0; i < json_array_size(json); i++) {
+	for (const struct jsonr *item = json->first; item != NULL; item = item->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 		int64_t code;
 
-		if (msg_decode_int(d, &element, json_array_get(json, i), 0, 255, &code) != 0)
+		if (msg_decode_int(d, &element, item, 0, 255, &code) != 0)
 			return -1;
 		codes[code / 64] |= (uint64_t)1 << (code % 64);
 	}
@@ -288,18 +281,18 @@ msg_decode_ok_codes(
 
 int
 msg_decode_signal(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, int64_t *out)
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, int64_t *out)
 {
-	if (json_is_integer(json))
+	if (jsonr_is(json, JSON_INTEGER))
 		return msg_decode_int(d, at, json, 1, 64, out);
-	if (!json_is_string(json))
+	if (!jsonr_is(json, JSON_STRING))
 		return msg_fail_type(d, at, "a signal's name or number", json);
-	*out = msg_signal_by_name(json_string_value(json));
+	*out = msg_signal_by_name(json->text);
 	if (*out == 0)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "no signal is called \"%.40s\"; accepted: names such as \"TERM\" "
 		    "or \"SIGTERM\", or a number from 1 to 64",
-		    json_string_value(json));
+		    json->text);
 	return 0;
 }
 
@@ -414,8 +407,8 @@ check_spec(struct msg_decoder *d, const struct msg_path *at, size_t index, uint6
 }
 
 int
-msg_decode_spec(struct msg_decoder *d, const struct msg_path *at, const json_t *json, size_t index,
-    struct msg_spec *out)
+msg_decode_spec(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    size_t index, struct msg_spec *out)
 {
 	uint64_t inherited = 0;
 

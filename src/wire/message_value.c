@@ -11,14 +11,14 @@
 /* ---- scalars ---- */
 
 int
-msg_decode_int(struct msg_decoder *d, const struct msg_path *at, const json_t *json, int64_t min,
-    int64_t max, int64_t *out)
+msg_decode_int(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    int64_t min, int64_t max, int64_t *out)
 {
-	json_int_t value;
+	int64_t value;
 
-	if (!json_is_integer(json))
+	if (!jsonr_is(json, JSON_INTEGER))
 		return msg_fail_type(d, at, "an integer", json);
-	value = json_integer_value(json);
+	value = json->integer;
 	if ((value < min || value > max) && !d->lenient)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "%lld is out of range: %lld to %lld are accepted", (long long)value,
@@ -28,17 +28,18 @@ msg_decode_int(struct msg_decoder *d, const struct msg_path *at, const json_t *j
 }
 
 int
-msg_decode_bool(struct msg_decoder *d, const struct msg_path *at, const json_t *json, bool *out)
+msg_decode_bool(
+    struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, bool *out)
 {
-	if (!json_is_boolean(json))
+	if (!jsonr_is_bool(json))
 		return msg_fail_type(d, at, "true or false", json);
-	*out = json_is_true(json);
+	*out = jsonr_is(json, JSON_TRUE);
 	return 0;
 }
 
 static int
 fail_name(struct msg_decoder *d, const struct msg_path *at, const struct msg_names *names,
-    const json_t *json)
+    const struct jsonr *json)
 {
 	char wanted[180] = "one of ";
 	size_t begin = strlen(wanted), used = begin;
@@ -50,19 +51,18 @@ fail_name(struct msg_decoder *d, const struct msg_path *at, const struct msg_nam
 		used = msg_append(wanted, sizeof(wanted), used, names->v[i]);
 		used = msg_append(wanted, sizeof(wanted), used, "\"");
 	}
-	if (!json_is_string(json))
+	if (!jsonr_is(json, JSON_STRING))
 		return msg_fail_type(d, at, wanted, json);
-	return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not \"%.40s\"", wanted,
-	    json_string_value(json));
+	return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not \"%.40s\"", wanted, json->text);
 }
 
 int
-msg_decode_name(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+msg_decode_name(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_names *names, unsigned flags, int *out)
 {
-	int value = json_is_string(json) ? msg_names_find(names, json_string_value(json)) : -1;
+	int value = jsonr_is(json, JSON_STRING) ? msg_names_find(names, json->text) : -1;
 
-	if (value < 0 && json_is_string(json) && (flags & MSG_F_OPEN))
+	if (value < 0 && jsonr_is(json, JSON_STRING) && (flags & MSG_F_OPEN))
 		value = names->other;
 	if (value < 0)
 		return fail_name(d, at, names, json);
@@ -71,20 +71,21 @@ msg_decode_name(struct msg_decoder *d, const struct msg_path *at, const json_t *
 }
 
 int
-msg_decode_flags(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+msg_decode_flags(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_names *names, uint32_t *out)
 {
 	uint32_t flags = 0;
+	size_t i = 0;
 
-	if (!json_is_array(json))
+	if (!jsonr_is(json, JSON_ARRAY))
 		return msg_fail_type(d, at, "a list of names", json);
-	if (json_array_size(json) == 0)
+	if (json->len == 0)
 		return msg_fail(d, RPC_INVALID_PARAMS, at, "must not be empty");
-	for (size_t i = 0; i < json_array_size(json); i++) {
+	for (const struct jsonr *name = json->first; name != NULL; name = name->next, i++) {
 		struct msg_path element = { .up = at, .index = i };
 		int bit = 0;
 
-		if (msg_decode_name(d, &element, json_array_get(json, i), names, 0, &bit) != 0)
+		if (msg_decode_name(d, &element, name, names, 0, &bit) != 0)
 			return -1;
 		flags |= (uint32_t)1 << bit;
 	}
@@ -119,16 +120,16 @@ is_queue_name(const char *text, size_t len)
 }
 
 int
-msg_decode_str(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+msg_decode_str(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_field *f, const char **out)
 {
 	const char *text;
 	size_t len;
 
-	if (!json_is_string(json))
+	if (!jsonr_is(json, JSON_STRING))
 		return msg_fail_type(d, at, "a string", json);
-	text = json_string_value(json);
-	len = json_string_length(json);
+	text = json->text;
+	len = json->len;
 	if (memchr(text, '\0', len) != NULL)
 		return msg_fail(d, RPC_INVALID_PARAMS, at, "must not contain a NUL");
 	if (check_length(d, at, len, f->min, f->max) != 0)
@@ -141,20 +142,20 @@ msg_decode_str(struct msg_decoder *d, const struct msg_path *at, const json_t *j
 }
 
 static int
-decode_base64(
-    struct msg_decoder *d, const struct msg_path *at, const json_t *json, struct msg_bytes *out)
+decode_base64(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    struct msg_bytes *out)
 {
-	const json_t *text = json_object_get(json, "b64");
+	const struct jsonr *text = jsonr_get(json, "b64");
 	ssize_t len;
 	char *bytes;
 
-	if (!json_is_string(text) || json_object_size(json) != 1)
+	if (!jsonr_is(text, JSON_STRING) || json->len != 1)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "must be a string or {\"b64\": \"base64\"}, and nothing else in it");
-	bytes = arena_alloc(d->arena, json_string_length(text) / 4 * 3 + 1);
+	bytes = arena_alloc(d->arena, text->len / 4 * 3 + 1);
 	if (bytes == NULL)
 		return msg_fail_nomem(d);
-	len = base64_decode(bytes, json_string_value(text), json_string_length(text));
+	len = base64_decode(bytes, text->text, text->len);
 	if (len < 0)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "b64 is not valid base64 (A-Z a-z 0-9 + / with = padding)");
@@ -165,13 +166,13 @@ decode_base64(
 }
 
 int
-msg_decode_bytes(struct msg_decoder *d, const struct msg_path *at, const json_t *json,
+msg_decode_bytes(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     bool nul_is_fine, int64_t max, struct msg_bytes *out)
 {
-	if (json_is_string(json)) {
-		out->ptr = json_string_value(json);
-		out->len = json_string_length(json);
-	} else if (json_is_object(json)) {
+	if (jsonr_is(json, JSON_STRING)) {
+		out->ptr = json->text;
+		out->len = json->len;
+	} else if (jsonr_is(json, JSON_OBJECT)) {
 		if (decode_base64(d, at, json, out) != 0)
 			return -1;
 	} else {
@@ -185,7 +186,7 @@ msg_decode_bytes(struct msg_decoder *d, const struct msg_path *at, const json_t 
 /* ---- any JSON, kept as compact text ---- */
 
 static int
-dump_long(struct msg_decoder *d, const json_t *json, struct msg_bytes *out)
+dump_long(struct msg_decoder *d, const struct jsonr *json, struct msg_bytes *out)
 {
 	struct evbuffer *buffer = evbuffer_new();
 	struct jsonw w;
@@ -194,7 +195,7 @@ dump_long(struct msg_decoder *d, const json_t *json, struct msg_bytes *out)
 	if (buffer == NULL)
 		return msg_fail_nomem(d);
 	jsonw_init(&w, buffer);
-	jsonw_json(&w, json);
+	jsonw_value(&w, json);
 	text = jsonw_flush(&w) == 0 ? arena_alloc(d->arena, jsonw_length(&w) + 1) : NULL;
 	if (text != NULL) {
 		out->len = jsonw_length(&w);
@@ -206,19 +207,30 @@ dump_long(struct msg_decoder *d, const json_t *json, struct msg_bytes *out)
 	return text != NULL ? 0 : msg_fail_nomem(d);
 }
 
+/* Our text is ASCII; what counts is the length without the escapes that this takes. */
+static size_t
+utf8_length(const struct msg_bytes *text)
+{
+	json_t *json = json_loadb(text->ptr, text->len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	size_t len =
+	    json != NULL ? json_dumpb(json, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY) : text->len;
+
+	json_decref(json);
+	return len;
+}
+
 int
-msg_decode_any(struct msg_decoder *d, const struct msg_path *at, const json_t *json, int64_t max,
-    struct msg_bytes *out)
+msg_decode_any(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
+    int64_t max, struct msg_bytes *out)
 {
 	struct jsonw w;
-	size_t utf8_len;
 
-	if (json_is_null(json)) {
+	if (jsonr_is(json, JSON_NULL)) {
 		*out = (struct msg_bytes){ NULL, 0 };
 		return 0;
 	}
 	jsonw_init(&w, NULL);
-	jsonw_json(&w, json);
+	jsonw_value(&w, json);
 	if (!w.failed) {
 		out->len = w.len;
 		out->ptr = arena_memdup(d->arena, w.flat, w.len);
@@ -229,7 +241,5 @@ msg_decode_any(struct msg_decoder *d, const struct msg_path *at, const json_t *j
 	}
 	if ((int64_t)out->len <= max)
 		return 0;
-	/* Our text is ASCII; what counts is the length without the escapes that this takes. */
-	utf8_len = json_dumpb(json, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
-	return check_length(d, at, utf8_len, 0, max);
+	return check_length(d, at, utf8_length(out), 0, max);
 }

@@ -14,168 +14,173 @@
 /* ---- ids ---- */
 
 bool
-rpc_id_is_valid(const json_t *id)
+rpc_id_is_valid(const struct jsonr *id)
 {
-	if (json_is_integer(id)) {
-		json_int_t value = json_integer_value(id);
-
-		return value >= -RPC_INT_MAX && value <= RPC_INT_MAX;
-	}
-	return json_is_string(id) && json_string_length(id) <= ID_LEN_MAX;
+	if (jsonr_is(id, JSON_INTEGER))
+		return id->integer >= -RPC_INT_MAX && id->integer <= RPC_INT_MAX;
+	return jsonr_is(id, JSON_STRING) && id->len <= ID_LEN_MAX;
 }
 
 bool
-rpc_id_equal(const json_t *a, const json_t *b)
+rpc_id_equal(const struct jsonr *a, const struct jsonr *b)
 {
-	if (json_is_integer(a) && json_is_integer(b))
-		return json_integer_value(a) == json_integer_value(b);
-	if (json_is_string(a) && json_is_string(b))
-		return json_string_length(a) == json_string_length(b) &&
-		    memcmp(json_string_value(a), json_string_value(b), json_string_length(a)) == 0;
-	return false;
+	if (jsonr_is(a, JSON_INTEGER) && jsonr_is(b, JSON_INTEGER))
+		return a->integer == b->integer;
+	return jsonr_is(a, JSON_STRING) && jsonr_is(b, JSON_STRING) && a->len == b->len &&
+	    memcmp(a->text, b->text, a->len) == 0;
 }
 
 /* ---- reading requests ---- */
 
-static json_t *
-load(const char *line, size_t len, struct rpc_failure *failure, bool *overflow)
+/* A number that no integer of ours can hold: read once more, loosely, only to find whom to tell. */
+static void
+refuse_overflow(struct rpc_request *req, const char *line, size_t len, struct rpc_failure *failure)
+{
+	json_t *root = json_loadb(line, len, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
+	const json_t *json = json_object_get(root, "id");
+	struct jsonr *id = json != NULL ? jsonr_of(json, &req->arena) : NULL;
+
+	if (jsonr_is(id, JSON_REAL) && fabs(id->real) <= (double)RPC_INT_MAX) {
+		id->type = JSON_INTEGER;
+		id->integer = (int64_t)id->real;
+	}
+	if (rpc_id_is_valid(id))
+		req->id = id;
+	json_decref(root);
+	rpc_fail(
+	    failure, RPC_INVALID_PARAMS, "a number is too large: integers are within 2^53-1 of 0");
+}
+
+static void
+refuse(struct rpc_request *req, const char *line, size_t len, const json_error_t *error,
+    struct rpc_failure *failure)
+{
+	switch (json_error_code(error)) {
+	case json_error_out_of_memory:
+		rpc_fail(failure, RPC_INTERNAL_ERROR, "out of memory");
+		break;
+	case json_error_numeric_overflow:
+		refuse_overflow(req, line, len, failure);
+		break;
+	case json_error_null_byte_in_key:
+		rpc_fail(failure, RPC_INVALID_PARAMS, "a NUL character in a member's name");
+		break;
+	default:
+		rpc_fail(failure, RPC_PARSE_ERROR, "not valid JSON: %s at byte %d", error->text,
+		    error->position);
+		break;
+	}
+}
+
+/* Lines that jsonr_read() leaves to jansson: odd ones, and all that are wrong. */
+static const struct jsonr *
+load_odd(struct rpc_request *req, const char *line, size_t len, struct rpc_failure *failure)
 {
 	enum prescan_verdict verdict = prescan(line, len);
+	const struct jsonr *root;
 	json_error_t error;
-	json_t *root;
+	json_t *json;
 
 	if (verdict != PRESCAN_OK) {
 		rpc_fail(failure, RPC_PARSE_ERROR, "%s", prescan_message(verdict));
 		return NULL;
 	}
 	/* Any value: what is JSON but no object is an invalid request, not bad JSON. */
-	root = json_loadb(
+	json = json_loadb(
 	    line, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
-	if (root != NULL)
-		return root;
-	switch (json_error_code(&error)) {
-	case json_error_out_of_memory:
-		rpc_fail(failure, RPC_INTERNAL_ERROR, "out of memory");
-		break;
-	case json_error_numeric_overflow:
-		*overflow = true;
-		break;
-	case json_error_null_byte_in_key:
-		rpc_fail(failure, RPC_INVALID_PARAMS, "a NUL character in a member's name");
-		break;
-	default:
-		rpc_fail(failure, RPC_PARSE_ERROR, "not valid JSON: %s at byte %d", error.text,
-		    error.position);
-		break;
+	if (json == NULL) {
+		refuse(req, line, len, &error, failure);
+		return NULL;
 	}
-	return NULL;
-}
-
-static bool
-has_nul(const json_t *string)
-{
-	return strlen(json_string_value(string)) != json_string_length(string);
+	root = jsonr_of(json, &req->arena);
+	json_decref(json);
+	if (root == NULL)
+		rpc_fail(failure, RPC_INTERNAL_ERROR, "out of memory");
+	return root;
 }
 
 static int
-parse_params(struct rpc_request *req, struct rpc_failure *failure)
+parse_params(struct rpc_request *req, const struct jsonr *root, struct rpc_failure *failure)
 {
-	json_t *params = json_object_get(req->root, "params");
+	const struct jsonr *params = jsonr_get(root, "params");
 
-	if (params == NULL || json_is_object(params)) {
+	if (params == NULL || jsonr_is(params, JSON_OBJECT)) {
 		req->params = params;
 		return 0;
 	}
 	if (req->is_notification)
 		return 0; /* never answered; without params it means nothing */
 	return rpc_fail(failure, RPC_INVALID_PARAMS,
-	    json_is_array(params) ? "positional params are not supported: give an object"
-				  : "params must be an object");
+	    jsonr_is(params, JSON_ARRAY) ? "positional params are not supported: give an object"
+					 : "params must be an object");
 }
 
 static int
-parse_object(struct rpc_request *req, struct rpc_failure *failure)
+parse_object(struct rpc_request *req, const struct jsonr *root, struct rpc_failure *failure)
 {
-	json_t *id = json_object_get(req->root, "id");
-	json_t *version = json_object_get(req->root, "jsonrpc");
-	json_t *method = json_object_get(req->root, "method");
+	const struct jsonr *id = jsonr_get(root, "id");
+	const struct jsonr *method = jsonr_get(root, "method");
 
 	if (rpc_id_is_valid(id))
 		req->id = id;
-	if (!json_is_string(version) || strcmp(json_string_value(version), "2.0") != 0)
+	if (!jsonr_is_text(jsonr_get(root, "jsonrpc"), "2.0"))
 		return rpc_fail(failure, RPC_INVALID_REQUEST, "\"jsonrpc\": \"2.0\" is required");
 	if (id != NULL && req->id == NULL)
 		return rpc_fail(failure, RPC_INVALID_REQUEST,
 		    "the id must be a string (at most %u bytes) or an integer within "
 		    "2^53-1 of 0",
 		    ID_LEN_MAX);
-	if (!json_is_string(method))
+	if (!jsonr_is(method, JSON_STRING))
 		return rpc_fail(
 		    failure, RPC_INVALID_REQUEST, "\"method\" is required and must be a string");
-	if (has_nul(method))
+	if (jsonr_has_nul(method))
 		return rpc_fail(failure, RPC_METHOD_NOT_FOUND, "a NUL in the method's name");
-	req->method = json_string_value(method);
+	req->method = method->text;
 	if (id == NULL && strncmp(req->method, "$/", 2) != 0)
 		return rpc_fail(
 		    failure, RPC_INVALID_REQUEST, "a call needs an id: a string or an integer");
 	req->is_notification = id == NULL;
-	return parse_params(req, failure);
-}
-
-/* A number that no integer of ours can hold: read once more, loosely, only to find whom to tell. */
-static int
-refuse_overflow(struct rpc_request *req, const char *line, size_t len, struct rpc_failure *failure)
-{
-	json_t *id;
-
-	req->root = json_loadb(line, len, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
-	id = json_object_get(req->root, "id");
-	if (json_is_real(id) && fabs(json_real_value(id)) <= (double)RPC_INT_MAX &&
-	    json_object_set_new(req->root, "id",
-		json_integer((json_int_t)json_real_value(id))) == 0)
-		id = json_object_get(req->root, "id");
-	if (rpc_id_is_valid(id))
-		req->id = id;
-	return rpc_fail(failure, RPC_INVALID_PARAMS,
-	    "a number is too large: integers are within 2^53-1 of 0");
+	return parse_params(req, root, failure);
 }
 
 int
 rpc_request_parse(
     struct rpc_request *req, const char *line, size_t len, struct rpc_failure *failure)
 {
-	bool overflow = false;
+	const struct jsonr *root;
 
 	memset(req, 0, sizeof(*req));
-	req->root = load(line, len, failure, &overflow);
-	if (overflow)
-		return refuse_overflow(req, line, len, failure);
-	if (req->root == NULL)
+	root = jsonr_read(line, len, &req->arena);
+	if (root == NULL) {
+		arena_free(&req->arena);
+		root = load_odd(req, line, len, failure);
+	}
+	if (root == NULL)
 		return -1;
-	if (json_is_array(req->root))
+	if (jsonr_is(root, JSON_ARRAY))
 		return rpc_fail(failure, RPC_INVALID_REQUEST,
 		    "batches are not supported: one request per line");
-	if (!json_is_object(req->root))
+	if (!jsonr_is(root, JSON_OBJECT))
 		return rpc_fail(failure, RPC_INVALID_REQUEST, "a request is a JSON object");
-	return parse_object(req, failure);
+	return parse_object(req, root, failure);
 }
 
 void
 rpc_request_fini(struct rpc_request *req)
 {
-	json_decref(req->root);
+	arena_free(&req->arena);
 	memset(req, 0, sizeof(*req));
 }
 
 /* ---- writing: the server's side ---- */
 
 static void
-write_id(struct jsonw *w, const json_t *id)
+write_id(struct jsonw *w, const struct jsonr *id)
 {
-	if (json_is_integer(id))
-		jsonw_int(w, json_integer_value(id));
+	if (jsonr_is(id, JSON_INTEGER))
+		jsonw_int(w, id->integer);
 	else
-		jsonw_json(w, id);
+		jsonw_value(w, id);
 }
 
 static void
@@ -200,7 +205,7 @@ envelope_end(struct jsonw *w, int levels)
 }
 
 void
-rpc_response_begin(struct jsonw *w, struct evbuffer *out, const json_t *id)
+rpc_response_begin(struct jsonw *w, struct evbuffer *out, const struct jsonr *id)
 {
 	envelope_begin(w, out);
 	jsonw_key(w, "id");
@@ -215,7 +220,7 @@ rpc_response_end(struct jsonw *w)
 }
 
 void
-rpc_error_begin(struct jsonw *w, struct evbuffer *out, const json_t *id, enum rpc_error error,
+rpc_error_begin(struct jsonw *w, struct evbuffer *out, const struct jsonr *id, enum rpc_error error,
     const char *message)
 {
 	const struct rpc_error_info *info = rpc_error_info(error);
@@ -239,7 +244,7 @@ rpc_error_end(struct jsonw *w)
 }
 
 int
-rpc_write_failure(struct evbuffer *out, const json_t *id, const struct rpc_failure *failure)
+rpc_write_failure(struct evbuffer *out, const struct jsonr *id, const struct rpc_failure *failure)
 {
 	struct jsonw w;
 
@@ -269,7 +274,7 @@ rpc_notify_end(struct jsonw *w)
 }
 
 static void
-stream_begin(struct jsonw *w, struct evbuffer *out, const char *method, const json_t *stream)
+stream_begin(struct jsonw *w, struct evbuffer *out, const char *method, const struct jsonr *stream)
 {
 	rpc_notify_begin(w, out, method);
 	jsonw_key(w, "stream");
@@ -277,14 +282,14 @@ stream_begin(struct jsonw *w, struct evbuffer *out, const char *method, const js
 }
 
 void
-rpc_item_begin(struct jsonw *w, struct evbuffer *out, const json_t *stream, int64_t n)
+rpc_item_begin(struct jsonw *w, struct evbuffer *out, const struct jsonr *stream, int64_t n)
 {
 	stream_begin(w, out, "$/item", stream);
 	jsonw_kint(w, "n", n);
 }
 
 int
-rpc_write_gap(struct evbuffer *out, const json_t *stream, int64_t dropped, int64_t resume)
+rpc_write_gap(struct evbuffer *out, const struct jsonr *stream, int64_t dropped, int64_t resume)
 {
 	struct jsonw w;
 
@@ -295,7 +300,7 @@ rpc_write_gap(struct evbuffer *out, const json_t *stream, int64_t dropped, int64
 }
 
 int
-rpc_write_credit(struct evbuffer *out, const json_t *stream, int64_t n)
+rpc_write_credit(struct evbuffer *out, const struct jsonr *stream, int64_t n)
 {
 	struct jsonw w;
 

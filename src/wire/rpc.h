@@ -13,6 +13,8 @@
 
 #include <jansson.h>
 
+#include "wire/arena.h"
+#include "wire/jsonr.h"
 #include "wire/jsonw.h"
 
 #define RPC_INT_MAX ((int64_t)9007199254740991) /* 2^53 - 1, as integers go in JSON */
@@ -84,10 +86,10 @@ void rpc_failure_add(struct rpc_failure *f, const char *key, int64_t value);
 /* ---- server: reading ---- */
 
 struct rpc_request {
-	json_t *root; /* owned; everything below is borrowed from it */
-	json_t *id;   /* string or integer; NULL for a notification */
+	struct arena arena;     /* owned; everything below lies in it */
+	const struct jsonr *id; /* string or integer; NULL for a notification */
 	const char *method;
-	json_t *params;       /* an object, or NULL */
+	const struct jsonr *params; /* an object, or NULL */
 	bool is_notification; /* "$/…" without an id: never answered */
 };
 
@@ -98,23 +100,24 @@ int rpc_request_parse(
 void rpc_request_fini(struct rpc_request *req);
 
 /* Ids compare by type and value.  */
-bool rpc_id_equal(const json_t *a, const json_t *b);
-bool rpc_id_is_valid(const json_t *id);
+bool rpc_id_equal(const struct jsonr *a, const struct jsonr *b);
+bool rpc_id_is_valid(const struct jsonr *id);
 
 /* ---- server: writing ----
  * begin … value … end; end puts the LF and flushes: 0 or -ENOMEM. */
 
 /* {"jsonrpc":"2.0","id":ID,"result": — then exactly one value, then rpc_end(). */
-void rpc_response_begin(struct jsonw *w, struct evbuffer *out, const json_t *id);
+void rpc_response_begin(struct jsonw *w, struct evbuffer *out, const struct jsonr *id);
 int rpc_response_end(struct jsonw *w);
 
 /* …"error":{"code":…,"message":…,"data":{"kind":… — then further members of data, then end.
  * `message` NULL: the kind's own. `id` NULL: null. */
-void rpc_error_begin(struct jsonw *w, struct evbuffer *out, const json_t *id, enum rpc_error error,
-    const char *message);
+void rpc_error_begin(struct jsonw *w, struct evbuffer *out, const struct jsonr *id,
+    enum rpc_error error, const char *message);
 int rpc_error_end(struct jsonw *w);
 /* All of a failure at once. */
-int rpc_write_failure(struct evbuffer *out, const json_t *id, const struct rpc_failure *failure);
+int rpc_write_failure(
+    struct evbuffer *out, const struct jsonr *id, const struct rpc_failure *failure);
 
 /* {"jsonrpc":"2.0","method":METHOD,"params":{ — then members, then end. */
 void rpc_notify_begin(struct jsonw *w, struct evbuffer *out, const char *method);
@@ -122,9 +125,10 @@ int rpc_notify_end(struct jsonw *w);
 
 /* The notifications of streams; `stream` is the id of the request that opened it.
  * rpc_item_begin() leaves params open for the item's members, rpc_notify_end() ends it. */
-void rpc_item_begin(struct jsonw *w, struct evbuffer *out, const json_t *stream, int64_t n);
-int rpc_write_gap(struct evbuffer *out, const json_t *stream, int64_t dropped, int64_t resume);
-int rpc_write_credit(struct evbuffer *out, const json_t *stream, int64_t n);
+void rpc_item_begin(struct jsonw *w, struct evbuffer *out, const struct jsonr *stream, int64_t n);
+int rpc_write_gap(
+    struct evbuffer *out, const struct jsonr *stream, int64_t dropped, int64_t resume);
+int rpc_write_credit(struct evbuffer *out, const struct jsonr *stream, int64_t n);
 
 /* ---- client ---- */
 

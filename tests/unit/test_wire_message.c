@@ -143,8 +143,8 @@ START_TEST(maps)
 	ck_assert_int_eq(fx.call.u.map_open.window, 5);
 	ck_assert_str_eq(fx.call.u.map_open.defaults.cwd.ptr, "/tmp");
 	ok("map.push", "{\"stream\":3,\"jobs\":[{\"argv\":[\"x\"]}]}");
-	ck_assert_int_eq(json_integer_value(fx.call.u.map_push.stream), 3);
-	ck_assert_uint_eq(json_array_size(fx.call.u.map_push.jobs_json), 1);
+	ck_assert_int_eq(fx.call.u.map_push.stream->integer, 3);
+	ck_assert_uint_eq(fx.call.u.map_push.jobs_json->len, 1);
 	ok("map.end", "{\"stream\":\"s\"}");
 
 	static const struct refusal cases[] = {
@@ -486,7 +486,7 @@ END_TEST
 START_TEST(notifications)
 {
 	ok("$/cancel", "{\"id\":\"x\"}");
-	ck_assert_str_eq(json_string_value(fx.call.u.cancel.id), "x");
+	ck_assert_str_eq(fx.call.u.cancel.id->text, "x");
 	ok("$/credit", "{\"stream\":3,\"n\":2}");
 	ck_assert_int_eq(fx.call.u.credit.n, 2);
 

@@ -152,13 +152,13 @@ START_TEST(a_request_is_read)
 {
 	ck_assert_int_eq(parse("{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"a.b\",\"params\":{\"x\":1}}"),
 	    0);
-	ck_assert_int_eq(json_integer_value(req.id), 7);
+	ck_assert_int_eq(req.id->integer, 7);
 	ck_assert_str_eq(req.method, "a.b");
-	ck_assert_uint_eq(json_object_size(req.params), 1);
+	ck_assert_uint_eq(req.params->len, 1);
 	ck_assert(!req.is_notification);
 
 	ck_assert_int_eq(parse(" {\"method\":\"m\",\"id\":\"x\\u0000y\",\"jsonrpc\":\"2.0\"} "), 0);
-	ck_assert_uint_eq(json_string_length(req.id), 3);
+	ck_assert_uint_eq(req.id->len, 3);
 	ck_assert_ptr_null(req.params);
 
 	ck_assert_int_eq(parse("{\"jsonrpc\":\"2.0\",\"method\":\"$/cancel\",\"params\":{\"id\":1}}"), 0);
@@ -256,19 +256,16 @@ END_TEST
 
 START_TEST(ids_compare_by_type_and_value)
 {
-	json_t *one = json_integer(1), *other = json_integer(1), *two = json_integer(2);
-	json_t *text = json_string("1"), *nul = json_stringn("1\0", 2);
+	const struct jsonr one = { .type = JSON_INTEGER, .integer = 1 }, other = one;
+	const struct jsonr two = { .type = JSON_INTEGER, .integer = 2 };
+	const struct jsonr text = { .type = JSON_STRING, .text = "1", .len = 1 };
+	const struct jsonr nul = { .type = JSON_STRING, .text = "1\0", .len = 2 };
 
-	ck_assert(rpc_id_equal(one, other));
-	ck_assert(!rpc_id_equal(one, two));
-	ck_assert(!rpc_id_equal(one, text));
-	ck_assert(!rpc_id_equal(text, nul));
+	ck_assert(rpc_id_equal(&one, &other));
+	ck_assert(!rpc_id_equal(&one, &two));
+	ck_assert(!rpc_id_equal(&one, &text));
+	ck_assert(!rpc_id_equal(&text, &nul));
 	ck_assert(!rpc_id_equal(NULL, NULL));
-	json_decref(one);
-	json_decref(other);
-	json_decref(two);
-	json_decref(text);
-	json_decref(nul);
 }
 END_TEST
 
@@ -276,7 +273,7 @@ END_TEST
 
 START_TEST(replies_and_notifications_have_their_form)
 {
-	json_t *id = json_string("a\"b");
+	const struct jsonr name = { .type = JSON_STRING, .text = "a\"b", .len = 3 }, *id = &name;
 	struct jsonw w;
 
 	rpc_response_begin(&w, out, id);
@@ -307,7 +304,6 @@ START_TEST(replies_and_notifications_have_their_form)
 	ck_assert_int_eq(rpc_write_gap(out, id, 2, 9), 0);
 	ck_assert_str_eq(finish(), "{\"jsonrpc\":\"2.0\",\"method\":\"$/gap\",\"params\":{\"stream\":"
 				   "\"a\\\"b\",\"dropped\":2,\"resume\":9}}\n");
-	json_decref(id);
 }
 END_TEST
 
@@ -368,16 +364,16 @@ START_TEST(calls_are_requests)
 	ck_assert_int_eq(rpc_call_end(&w), 0);
 	ck_assert_int_eq(parse(finish()), 0);
 	ck_assert_str_eq(req.method, "job.get");
-	ck_assert_int_eq(json_integer_value(json_object_get(req.params, "job")), 9);
+	ck_assert_int_eq(jsonr_get(req.params, "job")->integer, 9);
 	ck_assert_int_eq(rpc_write_call_raw(out, 5, "x", "{\"a\":[1]}", 9), 0);
 	ck_assert_int_eq(parse(finish()), 0);
-	ck_assert_int_eq(json_integer_value(req.id), 5);
+	ck_assert_int_eq(req.id->integer, 5);
 	ck_assert_int_eq(rpc_write_cancel(out, 4), 0);
 	ck_assert_int_eq(parse(finish()), 0);
 	ck_assert(req.is_notification);
 	ck_assert_int_eq(rpc_write_client_credit(out, 4, 10), 0);
 	ck_assert_int_eq(parse(finish()), 0);
-	ck_assert_int_eq(json_integer_value(json_object_get(req.params, "n")), 10);
+	ck_assert_int_eq(jsonr_get(req.params, "n")->integer, 10);
 }
 END_TEST
 

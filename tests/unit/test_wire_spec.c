@@ -540,7 +540,7 @@ START_TEST(a_push_merges_the_defaults_of_its_map)
 	wire_ok(&map, "map.open",
 	    "{\"limit\":2,\"defaults\":{\"argv\":[\"def\"],\"cwd\":\"/tmp\"}}");
 	wire_ok(&fx, "map.push", "{\"stream\":\"s\",\"jobs\":[{},{\"cwd\":\"/x\",\"after\":[-1]}]}");
-	ck_assert_str_eq(json_string_value(fx.call.u.map_push.stream), "s");
+	ck_assert_str_eq(fx.call.u.map_push.stream->text, "s");
 	ck_assert_int_eq(msg_map_push_specs(&fx.call, &map.call.u.map_open.defaults, &fx.err), 0);
 	ck_assert_uint_eq(fx.call.u.map_push.jobs.n, 2);
 	is_bytes(&fx.call.u.map_push.jobs.v[0].cwd, "/tmp");
