@@ -346,7 +346,7 @@ load_ids(struct request *req, const int64_t *ids, size_t n, bool live)
 {
 	struct load *l;
 
-	if (!req->engine->store->durable || all_known(req, ids, n))
+	if (all_known(req, ids, n))
 		return true;
 	l = load_of(req);
 	if (l == NULL)

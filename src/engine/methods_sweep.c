@@ -17,10 +17,8 @@ static bool
 sweep(struct request *req, const struct msg_int_list *ids,
     bool (*visit)(struct request *req, size_t index), bool yields)
 {
-	size_t slice = req->engine->store->durable ? SLICE : ids->n;
-
 	while (req->swept < ids->n) {
-		size_t end = ids->n - req->swept < slice ? ids->n : req->swept + slice;
+		size_t end = ids->n - req->swept < SLICE ? ids->n : req->swept + SLICE;
 
 		if (!load_rows(req, ids->v + req->swept, end - req->swept))
 			return false;

@@ -1,4 +1,4 @@
-/* Shelved jobs: what moves between memory and journal; see shelf.h. */
+/* Shelved jobs: what moves between engine and store; see shelf.h. */
 #include "engine/shelf.h"
 #include "engine/context.h"
 #include "engine/queue_shelf.h"
@@ -26,7 +26,7 @@ struct shelf_read {
 
 /* ---- onto the shelf ---- */
 
-/* Everything of it is in the journal, and nobody would miss it. */
+/* Everything of it is in the store, and nobody would miss it. */
 static bool
 may_be_shelved(const struct job *job)
 {
@@ -44,7 +44,7 @@ shelf_put(struct job *job)
 {
 	struct engine *e = job->engine;
 
-	if (!e->store->durable || !may_be_shelved(job) ||
+	if (!may_be_shelved(job) ||
 	    !queue_shelf_wants(e->queues, &job->action) ||
 	    queue_shelf_put(e->queues, &job->place, job->action.priority) < 0)
 		return false;
@@ -380,9 +380,14 @@ shelf_read_ahead(struct engine *e)
 
 	if (sh->emptied != NULL && is_behind(e))
 		return; /* the next commit comes back here */
-	while (sh->nreads < SHELF_READS && queue_shelf_any_hungry(e->queues)) {
-		struct shelf_read *sr = calloc(1, sizeof *sr + sh->batch * sizeof *sr->ids);
+	for (int n = 0; sh->nreads < SHELF_READS && queue_shelf_any_hungry(e->queues); n++) {
+		struct shelf_read *sr;
 
+		if (n == SHELF_READS) { /* they were answered at once: so many a turn */
+			engine_touch(e);
+			return;
+		}
+		sr = calloc(1, sizeof *sr + sh->batch * sizeof *sr->ids);
 		if (sr == NULL) {
 			later(e);
 			return;

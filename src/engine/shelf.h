@@ -1,10 +1,10 @@
 #ifndef ENGINE_SHELF_H
 #define ENGINE_SHELF_H
 /*
- * Shelved jobs: pending ones that lack nothing but their turn, whose row and spec are in the
- * journal and which nobody looks at. All that is kept of one is its id in its line's shelf (a
- * FIFO for each priority) and a mark in the engine's table of jobs. Before its turn, or when a
- * request needs the live job, it is taken down: read from the journal and made a struct job again.
+ * Shelved jobs: pending ones that lack nothing but their turn, whose row and spec the store has
+ * and which nobody looks at. All that is kept of one here is its id in its line's shelf (a FIFO
+ * for each priority) and a mark in the engine's table of jobs. Before its turn, or when a request
+ * needs the live job, it is taken down: read from the store and made a struct job again.
  *
  * A line keeps up to SHELF_HOT jobs in memory; what comes after them in order may be shelved once
  * its submit is durable. While a line's first job in order is shelved, nothing of the line starts.

@@ -505,16 +505,27 @@ check_all(struct submit *sub, struct rpc_failure *why)
 	return 0;
 }
 
+static bool
+names_something(const struct submit *sub)
+{
+	for (size_t i = 0; i < sub->n; i++)
+		if (sub->specs[i].key != NULL || sub->specs[i].after.n > 0)
+			return true;
+	return false;
+}
+
 /* What the specs name: keys, and jobs that they come after. */
 static bool
 load_named(struct submit *sub)
 {
-	const char *keys[MSG_BATCH_MAX] = { NULL };
+	const char *keys[MSG_BATCH_MAX];
 	struct msg_int_list after;
 	int64_t *ids;
 	size_t n = 0;
 	bool rc;
 
+	if (!names_something(sub))
+		return true;
 	for (size_t i = 0; i < sub->n; i++) {
 		keys[i] = sub->specs[i].key;
 		n += sub->specs[i].after.n;
@@ -551,7 +562,7 @@ submit_all(struct submit *sub, struct rpc_failure *why)
 
 	if (still_no_room(sub->req))
 		return SUBMIT_FULL;
-	if (e->store->durable && !load_named(sub))
+	if (!load_named(sub))
 		return SUBMIT_SUSPENDED;
 	if (check_all(sub, why) < 0)
 		return sub->suspended ? SUBMIT_SUSPENDED : SUBMIT_REFUSED;

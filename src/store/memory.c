@@ -1,10 +1,11 @@
 /*
  * The store that forgets at exit: rows in two tables, by id and, once done, by seq; and of each
  * user the order in which the jobs were done, for pruning. A commit or a read has nothing to wait
- * for.
+ * for. A pending row that nobody counts a reference of is packed, until it is read.
  */
 #include "store/idtab.h"
 #include "store/keytab.h"
+#include "store/packed.h"
 #include "store/read.h"
 
 #include <errno.h>
@@ -125,6 +126,60 @@ history_oldest(const struct memory *m, struct history *h)
 	return NULL;
 }
 
+/* ---- rows, packed or not ---- */
+
+/* The table of ids holds rows, and packed ones with the low bit set. */
+static bool
+is_packed(const void *entry)
+{
+	return ((uintptr_t)entry & 1) != 0;
+}
+
+static struct packed *
+packed_of(void *entry)
+{
+	return (struct packed *)((uintptr_t)entry & ~(uintptr_t)1);
+}
+
+static void
+keep(struct row *row)
+{
+	if (!row->kept)
+		row_ref(row);
+	row->kept = true;
+}
+
+/* The row of an entry, counted. NULL: out of memory. */
+static struct row *
+row_at(struct memory *m, uint64_t id, void *entry)
+{
+	struct row *row;
+
+	if (!is_packed(entry))
+		return row_ref(entry);
+	row = packed_open(packed_of(entry), id);
+	if (row != NULL)
+		(void)idtab_put(&m->by_id, id, row); /* replaces: that takes no memory */
+	return row;
+}
+
+/* Nobody looks at it any more: it is packed, where it may be. */
+static void
+memory_row_gone(struct store *s, struct row *row)
+{
+	struct memory *m = memory_of(s);
+	struct packed *p = NULL;
+
+	if (idtab_get(&m->by_id, row->id) != row)
+		return;
+	if (packed_fits(row))
+		p = packed_make(row);
+	if (p != NULL)
+		(void)idtab_put(&m->by_id, row->id, (void *)((uintptr_t)p | 1));
+	else
+		keep(row);
+}
+
 /* ---- changes ---- */
 
 static int
@@ -138,7 +193,8 @@ memory_add(struct store *s, struct row *row)
 		idtab_remove(&m->by_id, row->id);
 		return -ENOMEM;
 	}
-	row_ref(row);
+	if (row->spec->key_off != 0)
+		keep(row); /* whoever asks for the key finds it */
 	return 0;
 }
 
@@ -157,6 +213,7 @@ memory_change(struct store *s, struct row *row, enum store_change what)
 		idtab_remove(&m->by_seq, row->run->seq);
 		return -ENOMEM;
 	}
+	keep(row);
 	row->run->kept_bytes = row_kept_bytes(row);
 	s->ndone++;
 	s->output_bytes += row->run->kept_bytes;
@@ -189,6 +246,7 @@ drop(struct memory *m, struct row *row)
 	keytab_remove(&m->keys, row);
 	if (m->store.hooks.on_removed != NULL)
 		m->store.hooks.on_removed(m->store.hooks.arg, row);
+	row->kept = false;
 	row_unref(&m->store, row);
 }
 
@@ -257,7 +315,9 @@ memory_prune(struct store *s, int64_t now_us)
 static struct row *
 memory_find(struct store *s, uint64_t id)
 {
-	return idtab_get(&memory_of(s)->by_id, id);
+	void *entry = idtab_get(&memory_of(s)->by_id, id);
+
+	return is_packed(entry) ? NULL : entry;
 }
 
 static uint64_t
@@ -271,40 +331,60 @@ memory_oldest_seq(struct store *s, uint32_t uid, bool all)
 	return oldest;
 }
 
+static uint32_t
+uid_of(void *entry)
+{
+	return is_packed(entry) ? packed_uid(packed_of(entry)) : ((const struct row *)entry)->uid;
+}
+
 /* The oldest id in the user's history, or the next one where there is none. Others' rows are
  * passed over, so many at most: then it is a lower bound. */
 static uint64_t
 oldest_job(struct memory *m, const struct store_filter *f)
 {
 	uint64_t id;
-	const struct row *row = idtab_next(&m->by_id, 1, &id);
+	void *entry = idtab_next(&m->by_id, 1, &id);
 
-	for (int i = 0; i < OLDEST_SCAN_MAX && row != NULL && f->by_uid && row->uid != f->uid; i++)
-		row = idtab_next(&m->by_id, id + 1, &id);
-	return row != NULL ? row->id : m->store.next_id;
+	for (int i = 0; i < OLDEST_SCAN_MAX && entry != NULL && f->by_uid && uid_of(entry) != f->uid;
+	    i++)
+		entry = idtab_next(&m->by_id, id + 1, &id);
+	return entry != NULL ? id : m->store.next_id;
 }
 
 static void
-read_jobs(struct memory *m, struct store_read *r)
+read_ids(struct memory *m, struct store_read *r)
 {
-	size_t n = r->kind == STORE_READ_JOBS ? r->nids : r->nkeys;
 	bool all = true;
 
-	if (read_reserve(r, n) < 0)
+	if (read_reserve(r, r->nids) < 0)
 		return;
-	for (size_t i = 0; i < n; i++) {
-		struct row *row = r->kind == STORE_READ_JOBS ?
-		    memory_find(&m->store, r->ids[i]) :
-		    keytab_find(&m->keys, r->filter.uid, r->keys[i]);
+	for (size_t i = 0; i < r->nids; i++) {
+		void *entry = idtab_get(&m->by_id, r->ids[i]);
 
-		all = all && row != NULL;
-		r->rows[i] = row != NULL ? row_ref(row) : NULL;
+		all = all && entry != NULL;
+		if (entry != NULL && (r->rows[i] = row_at(m, r->ids[i], entry)) == NULL) {
+			store_read_fini(&m->store, r);
+			r->error = -ENOMEM;
+			return;
+		}
 	}
-	if (!all && r->kind == STORE_READ_JOBS)
+	if (!all)
 		r->oldest_job = oldest_job(m, &r->filter);
 }
 
-static struct row *
+static void
+read_keys(struct memory *m, struct store_read *r)
+{
+	if (read_reserve(r, r->nkeys) < 0)
+		return;
+	for (size_t i = 0; i < r->nkeys; i++) {
+		struct row *row = keytab_find(&m->keys, r->filter.uid, r->keys[i]);
+
+		r->rows[i] = row != NULL ? row_ref(row) : NULL;
+	}
+}
+
+static void *
 walk(struct memory *m, const struct store_read *r, uint64_t at, uint64_t *place)
 {
 	if (r->kind == STORE_READ_DONE)
@@ -314,25 +394,41 @@ walk(struct memory *m, const struct store_read *r, uint64_t at, uint64_t *place)
 	return at > 0 ? idtab_prev(&m->by_id, at, place) : NULL;
 }
 
+/* Adds the row of an entry, if it passes. */
+static int
+read_one(struct memory *m, struct store_read *r, uint64_t place, void *entry)
+{
+	struct row *row;
+
+	if (is_packed(entry) && !packed_may_pass(packed_of(entry), &r->filter))
+		return 0;
+	row = row_at(m, place, entry);
+	if (row == NULL)
+		return r->error = -ENOMEM;
+	if (read_passes(&r->filter, row) && read_push(r, row) == 0)
+		return 0;
+	row_unref(&m->store, row);
+	return r->error;
+}
+
 static void
 read_page(struct memory *m, struct store_read *r)
 {
 	uint64_t at = r->from, place;
-	size_t scanned = 0, bytes = 0;
-	struct row *row;
+	size_t scanned = 0, bytes = 0, n;
+	void *entry;
 
-	for (; (row = walk(m, r, at, &place)) != NULL; at = r->backward ? place - 1 : place + 1) {
+	for (; (entry = walk(m, r, at, &place)) != NULL; at = r->backward ? place - 1 : place + 1) {
 		if (r->nrows == r->limit || scanned++ == READ_SCAN_MAX ||
 		    (r->limit_bytes != 0 && bytes >= r->limit_bytes)) {
 			r->next = place;
 			return;
 		}
-		if (!read_passes(&r->filter, row))
-			continue;
-		if (read_push(r, row) < 0)
+		n = r->nrows;
+		if (read_one(m, r, place, entry) < 0)
 			return;
-		row_ref(row);
-		bytes += read_row_bytes(row);
+		if (r->nrows > n)
+			bytes += read_row_bytes(r->rows[n]);
 	}
 }
 
@@ -342,8 +438,10 @@ memory_read(struct store *s, struct store_read *r)
 	read_begin(r);
 	switch (r->kind) {
 	case STORE_READ_JOBS:
+		read_ids(memory_of(s), r);
+		break;
 	case STORE_READ_KEYS:
-		read_jobs(memory_of(s), r);
+		read_keys(memory_of(s), r);
 		break;
 	case STORE_READ_PAGE:
 	case STORE_READ_DONE:
@@ -379,12 +477,15 @@ memory_free(struct store *s)
 {
 	struct memory *m = memory_of(s);
 	struct history *h;
-	struct row *row;
+	void *entry;
 	uint64_t id;
 
-	while ((row = idtab_next(&m->by_id, 0, &id)) != NULL) {
+	while ((entry = idtab_next(&m->by_id, 0, &id)) != NULL) {
 		idtab_remove(&m->by_id, id);
-		row_unref(s, row);
+		if (is_packed(entry))
+			packed_free(&s->envs, packed_of(entry));
+		else
+			row_unref(s, entry);
 	}
 	while ((h = m->histories) != NULL) {
 		m->histories = h->next;
@@ -408,6 +509,7 @@ static const struct store_ops memory_ops = {
 	.read_drop = memory_read_drop,
 	.stats = memory_stats,
 	.find = memory_find,
+	.row_gone = memory_row_gone,
 	.oldest_seq = memory_oldest_seq,
 	.unpinned = memory_unpinned,
 	.prune = memory_prune,

@@ -32,6 +32,8 @@ row_unref(struct store *s, struct row *row)
 		return;
 	if (s->ops->row_gone != NULL)
 		s->ops->row_gone(s, row);
+	if (row->refs > 0)
+		return; /* the store counts it now */
 	if (row->output != NULL)
 		s->hooks.output_free(row->output);
 	env_unref(&s->envs, row->env);

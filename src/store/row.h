@@ -119,6 +119,7 @@ struct row {
 	bool passed;              /* due to be pruned, but pinned */
 	bool env_dropped;         /* it had an environment, which is not kept any more */
 	bool gone;                /* forgotten or pruned: not to be found any more */
+	bool kept;                /* the store counts a reference of its own; the store's */
 	uint32_t cost;            /* bytes it counts for while pending */
 	uint32_t uncommitted;     /* changes in batches that are open or in flight; the store's */
 	int64_t due_boot_us, due_wall_us; /* with ROW_DUE */

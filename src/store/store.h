@@ -7,9 +7,9 @@
  * all of it in an SQLite database, written by one thread and read by another.
  *
  * The caller moves a row's fields and then names the change; it is the store that keeps rows,
- * finds them, lists them and prunes history. A durable store keeps in memory only rows that
- * somebody counts a reference of, and those whose changes have not committed yet; the rest is
- * brought by read.
+ * finds them, lists them and prunes history. At hand are rows that somebody counts a reference
+ * of, and besides, in a durable store, those whose changes have not committed yet, in the other
+ * those that are more than a plain pending job's; the rest is brought by read.
  */
 #include "store/row.h"
 #include <sys/types.h>
@@ -156,8 +156,8 @@ struct store_ops {
 	/* Commits what was handed to commit, tells nobody, and frees; what is in the open batch is
 	 * lost. Nobody may count a row any more. */
 	void (*free)(struct store *s);
-	/* Takes a new row into the table and the open batch; 0 or -ENOMEM (nothing happened). On
-	 * success the store holds a reference of its own. */
+	/* Takes a new row into the table and the open batch; 0 or -ENOMEM (nothing happened). The
+	 * store counts references of its own for what it has to keep at hand. */
 	int (*add)(struct store *s, struct row *row);
 	/* Records a change of a row it holds. 0 or -ENOMEM. */
 	int (*change)(struct store *s, struct row *row, enum store_change what);
@@ -187,10 +187,10 @@ struct store_ops {
 	void (*read_drop)(struct store *s, struct store_read *r);
 	void (*stats)(struct store *s, struct store_stats *out);
 
-	/* A row in memory, by id, borrowed (row_ref to keep one). NULL: unknown, or, in a durable
-	 * store, not in memory. */
+	/* A row at hand, by id, borrowed (row_ref to keep one). NULL: unknown, or to be read. */
 	struct row *(*find)(struct store *s, uint64_t id);
-	/* Its last reference goes: out of the tables, before it is freed. NULL: it is in none. */
+	/* Its last reference goes: out of the tables, before it is freed; or the store counts one
+	 * itself, and it stays. */
 	void (*row_gone)(struct store *s, struct row *row);
 	/* The smallest seq s such that every completion of this uid (`all`: of any) from s on is
 	 * still held; what is older was pruned. (Forgotten rows are holes, not the end of

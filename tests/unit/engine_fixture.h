@@ -249,10 +249,9 @@ setup_on(struct engine_options *options, engine_open_store open)
 	ck_assert_ptr_nonnull(engine);
 	launcher_init();
 	engine_set_launch(engine, &launcher.launch);
-	if (fixture_slow) { /* (its launcher is the memory store's: there at once) */
+	if (fixture_slow) /* (its launcher is the memory store's: there at once) */
 		slow_store_install(engine->store, loop);
-		shelf_init(engine, 2, 2);
-	}
+	shelf_init(engine, 2, 2);
 	engine_launch_handlers.on_ready(engine, LAUNCHER);
 	run();
 }

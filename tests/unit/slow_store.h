@@ -71,7 +71,7 @@ slow_find(struct store *s, uint64_t id)
 {
 	struct row *row = slow_store.inner->find(s, id);
 
-	return row != NULL && row->refs > 1 ? row : NULL;
+	return row != NULL && row->refs > (row->kept ? 1u : 0u) ? row : NULL;
 }
 
 static inline void

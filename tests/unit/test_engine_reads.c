@@ -579,6 +579,26 @@ START_TEST(many_shelved_jobs_are_cancelled_in_slices)
 }
 END_TEST
 
+/* A drain that cancels: never more of them in memory than a few. */
+START_TEST(all_that_is_shelved_is_ended)
+{
+	size_t most = 0;
+
+	shelve(3000);
+	post(&c, "drain", "{'mode':'cancel'}");
+	while (engine->npending > 0) {
+		size_t in_memory = engine->jobs.count - shelf_count(engine);
+
+		most = in_memory > most ? in_memory : most;
+		MUST(slot_loop_run_due(loop, 50) > 0);
+	}
+	ck_assert_uint_le(most, 600);
+	ck_assert_uint_eq(shelf_count(engine), 0);
+	run();
+	ck_assert_uint_eq(engine->jobs.count, 4);
+}
+END_TEST
+
 START_TEST(a_cancel_of_an_unknown_job_cancels_none)
 {
 	shelve(40);
@@ -815,27 +835,44 @@ job_tests(TCase *tc)
 	tcase_add_test(tc, a_key_that_came_and_went_meanwhile_is_found);
 	tcase_add_test(tc, a_key_in_history_is_found);
 	tcase_add_test(tc, a_held_submit_is_tried_again_with_reads);
-	tcase_add_test(tc, a_shelved_job_is_shown);
-	tcase_add_test(tc, a_shelved_job_is_taken_down_where_it_is_needed);
-	tcase_add_test(tc, many_shelved_jobs_are_cancelled_in_slices);
-	tcase_add_test(tc, a_cancel_of_an_unknown_job_cancels_none);
 	tcase_add_test(tc, history_is_forgotten_by_id);
 	tcase_add_test(tc, futures_of_history_are_settled);
 	tcase_add_test(tc, a_full_disk_takes_nothing_new);
 	tcase_add_test(tc, the_journal_is_in_the_stats);
 }
 
+static void
+shelf_tests(TCase *tc)
+{
+	tcase_add_test(tc, a_shelved_job_is_shown);
+	tcase_add_test(tc, a_shelved_job_is_taken_down_where_it_is_needed);
+	tcase_add_test(tc, many_shelved_jobs_are_cancelled_in_slices);
+	tcase_add_test(tc, a_cancel_of_an_unknown_job_cancels_none);
+	tcase_add_test(tc, all_that_is_shelved_is_ended);
+}
+
+static int
+run_tests(bool slow)
+{
+	Suite *suite = suite_create(slow ? "engine reads" : "engine reads, all at once");
+	TCase *tc = tcase_create("reads");
+
+	fixture_slow = slow;
+	tcase_add_checked_fixture(tc, begin, end);
+	shelf_tests(tc);
+	if (slow) {
+		suspended_tests(tc);
+		stream_tests(tc);
+		job_tests(tc);
+	}
+	suite_add_tcase(suite, tc);
+	return run_suite(suite);
+}
+
 int
 main(void)
 {
-	Suite *suite = suite_create("engine reads");
-	TCase *tc = tcase_create("reads");
+	int failed = run_tests(false);
 
-	fixture_slow = true;
-	tcase_add_checked_fixture(tc, begin, end);
-	suspended_tests(tc);
-	stream_tests(tc);
-	job_tests(tc);
-	suite_add_tcase(suite, tc);
-	return run_suite(suite);
+	return run_tests(true) | failed;
 }

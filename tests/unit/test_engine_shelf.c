@@ -600,9 +600,6 @@ START_TEST(what_somebody_looks_at_stays)
 	job_hold(job, JOB_HELD_HOLD);
 	ck_assert(!commit(11));
 	submit(queue, 1, 0);
-	fake.store.durable = false;
-	ck_assert(!commit(12));
-	fake.store.durable = true;
 	ck_assert(commit(12));
 	ck_assert_uint_eq(shelf_count(e), 3);
 }

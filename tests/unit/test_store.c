@@ -273,13 +273,26 @@ setup(void)
 	ck_assert_ptr_nonnull(store);
 }
 
+#define LIVE_MAX 1024
+static struct row *live[LIVE_MAX]; /* pending rows, counted as by their jobs, at id % LIVE_MAX */
+
+static void
+let_go(struct row *row)
+{
+	live[row->id % LIVE_MAX] = NULL;
+	row_unref(store, row);
+}
+
 static void
 teardown(void)
 {
+	for (size_t i = 0; i < LIVE_MAX; i++)
+		if (live[i] != NULL)
+			let_go(live[i]);
 	store->ops->free(store);
 }
 
-/* A pending row in the store; the store's reference is the only one. */
+/* A pending row in the store, counted until let_go, or finish. */
 static struct row *
 add(void)
 {
@@ -294,8 +307,8 @@ add(void)
 	row->id = store->next_id++;
 	ck_assert_int_eq(store->ops->add(store, row), 0);
 	ck_assert_int_eq(store->ops->change(store, row, STORE_SUBMITTED), 0);
-	row_unref(store, row);
-	return row;
+	MUST(live[row->id % LIVE_MAX] == NULL);
+	return live[row->id % LIVE_MAX] = row;
 }
 
 static void
@@ -309,6 +322,7 @@ finish(struct row *row, int64_t finished_us, int64_t bytes)
 	run->finished_us = finished_us;
 	run->out_bytes[0] = bytes;
 	ck_assert_int_eq(store->ops->change(store, row, STORE_DONE), 0);
+	let_go(row);
 }
 
 static struct row *
@@ -562,7 +576,6 @@ START_TEST(rows_are_read_by_id_and_by_key)
 	keyed->id = store->next_id++;
 	keyed->uid = 5;
 	ck_assert_int_eq(store->ops->add(store, keyed), 0);
-	row_unref(store, keyed);
 	r = (struct store_read){ .kind = STORE_READ_KEYS, .keys = keys, .nkeys = 2,
 		.filter = { .by_uid = true, .uid = 5 } };
 	ck_assert_uint_eq(read_now(&r), 2);
@@ -609,6 +622,138 @@ START_TEST(pages_are_read_both_ways)
 }
 END_TEST
 
+/* ---- rows that nobody looks at ---- */
+
+/* A pending row whose spec has `rest` bytes behind the fixed part; of that, every `every`th word is
+ * not zero. */
+static struct row *
+add_odd(size_t rest, unsigned every)
+{
+	struct spec *spec = calloc(1, sizeof *spec + rest);
+	uint32_t *words = (uint32_t *)spec;
+	struct row *row;
+
+	for (size_t i = 1; i < sizeof *spec / sizeof *words; i++)
+		words[i] = every != 0 && i % every == 0 ? (uint32_t)(i * 2654435761u) : 0;
+	memset(spec + 1, 'r', rest);
+	spec->size = (uint32_t)(sizeof *spec + rest);
+	spec->key_off = 0;
+	spec->name_off = 0;
+	row = row_new(spec, env_intern(&store->envs, "B=2", 4));
+	row->id = store->next_id++;
+	row->queue = "default";
+	row->uid = 7;
+	row->cost = 1234;
+	row->submitted_us = 1000 + (int64_t)row->id;
+	ck_assert_int_eq(store->ops->add(store, row), 0);
+	return live[row->id % LIVE_MAX] = row;
+}
+
+/* The row by id, counted. */
+static struct row *
+read_one(uint64_t id)
+{
+	struct store_read r = { .kind = STORE_READ_JOBS, .ids = &id, .nids = 1 };
+	struct row *row;
+
+	ck_assert_uint_eq(read_now(&r), 1);
+	row = r.rows[0] != NULL ? row_ref(r.rows[0]) : NULL;
+	store_read_fini(store, &r);
+	return row;
+}
+
+START_TEST(a_row_nobody_looks_at_comes_back_as_it_was)
+{
+	for (unsigned every = 0; every < 12; every++)
+		for (size_t rest = 0; rest < 40; rest += 13) {
+			struct row *row = add_odd(rest, every), was = *row, *again;
+			struct spec *spec = malloc(row->spec->size);
+
+			memcpy(spec, row->spec, row->spec->size);
+			let_go(row);
+			ck_assert_ptr_null(find(was.id));
+			ck_assert_ptr_nonnull(row = read_one(was.id));
+			ck_assert_ptr_eq(find(was.id), row);
+			ck_assert_ptr_eq(again = read_one(was.id), row);
+			row_unref(store, again);
+			ck_assert_int_eq(memcmp(row->spec, spec, spec->size), 0);
+			ck_assert_ptr_eq(row->env, was.env);
+			ck_assert_str_eq(row->queue, "default");
+			ck_assert_uint_eq(row->id, was.id);
+			ck_assert_uint_eq(row->uid, 7);
+			ck_assert_uint_eq(row->cost, 1234);
+			ck_assert_int_eq(row->priority, was.priority);
+			ck_assert_int_eq(row->submitted_us, was.submitted_us);
+			ck_assert_int_eq(row->phase, ROW_PENDING);
+			row_unref(store, row);
+			ck_assert_ptr_null(find(was.id));
+			free(spec);
+		}
+	ck_assert_uint_eq(store->envs.count, 1); /* its references come and go with the rows */
+}
+END_TEST
+
+START_TEST(what_has_more_to_it_stays_found)
+{
+	struct row *row = add(), *held = add(), *waits = add(), *again = add(), *done = add();
+
+	held->hold = true;
+	waits->waits = ROW_AFTER;
+	again->attempt = 1;
+	let_go(row);
+	let_go(held);
+	let_go(waits);
+	let_go(again);
+	ck_assert_ptr_null(find(1));
+	ck_assert_ptr_eq(find(2), held);
+	ck_assert_ptr_eq(find(3), waits);
+	ck_assert_ptr_eq(find(4), again);
+	finish(done, 10, 0);
+	ck_assert_ptr_eq(find(5), done);
+	row = read_one(1); /* it ends: from then on it stays */
+	live[1] = row;
+	finish(row, 20, 0);
+	ck_assert_ptr_eq(find(1), row);
+	live[2] = row_ref(held); /* the store counts it once, however it came to that */
+	finish(held, 30, 0);
+	store->ops->forget(store, held);
+	ck_assert_ptr_null(find(2));
+	ck_assert_uint_eq(store->ndone, 2);
+}
+END_TEST
+
+START_TEST(a_page_finds_what_nobody_looks_at)
+{
+	struct store_read r = { .kind = STORE_READ_PAGE, .from = 1, .limit = 100,
+		.filter = { .phase = ROW_PENDING, .ok = -1, .queue = "default", .by_uid = true,
+		    .uid = 7, .since_us = 1010 } };
+
+	for (int i = 0; i < 20; i++)
+		let_go(add_odd(20, 3));
+	let_go(add());
+	ck_assert_uint_eq(read_now(&r), 11);
+	ck_assert_uint_eq(r.rows[0]->id, 10);
+	store_read_fini(store, &r);
+	ck_assert_ptr_null(find(10));
+	r.filter.name = "none";
+	ck_assert_uint_eq(read_now(&r), 0);
+	r.filter.name = NULL;
+	r.filter.uid = 8;
+	ck_assert_uint_eq(read_now(&r), 0);
+	r.filter.uid = 7;
+	r.filter.queue = "other";
+	ck_assert_uint_eq(read_now(&r), 0);
+	r.filter.queue = NULL;
+	r.filter.phase = ROW_DONE;
+	ck_assert_uint_eq(read_now(&r), 0);
+	r = (struct store_read){ .kind = STORE_READ_JOBS, .ids = (uint64_t[]){ 99 }, .nids = 1,
+		.filter = { .by_uid = true, .uid = 0 } };
+	ck_assert_uint_eq(read_now(&r), 1);
+	ck_assert_uint_eq(r.oldest_job, 21); /* (the others are 7's) */
+	store_read_fini(store, &r);
+}
+END_TEST
+
 START_TEST(bounds_hold_for_each_user)
 {
 	for (int i = 0; i < 30; i++) {
@@ -640,6 +785,7 @@ START_TEST(a_history_full_of_holes_stays_small)
 		row->phase = ROW_DONE;
 		run->seq = ++store->last_seq;
 		MUST(store->ops->change(store, row, STORE_DONE) == 0);
+		let_go(row);
 		store->ops->forget(store, row);
 	}
 	ck_assert_uint_eq(store->ndone, 1);
@@ -676,6 +822,9 @@ main(void)
 	tcase_add_test(rows, a_pinned_row_can_be_forgotten);
 	tcase_add_test(rows, rows_are_read_by_id_and_by_key);
 	tcase_add_test(rows, pages_are_read_both_ways);
+	tcase_add_test(rows, a_row_nobody_looks_at_comes_back_as_it_was);
+	tcase_add_test(rows, what_has_more_to_it_stays_found);
+	tcase_add_test(rows, a_page_finds_what_nobody_looks_at);
 	tcase_add_test(rows, bounds_hold_for_each_user);
 	tcase_add_test(rows, a_history_full_of_holes_stays_small);
 	suite_add_tcase(suite, rows);
