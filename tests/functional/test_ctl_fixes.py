@@ -240,7 +240,7 @@ class HaltSoon(Case):
         gate, mark = self.gate(), self.mark("ran")
         process = await self.ctl.start(
             "map", "-j", str(self.JOBS), "--halt", "soon,fail=1", "--", "sh", "-c",
-            'case $1 in first) read c <"$2"; exit 7;; esac; echo $1 >>"$3"; sleep 0.2', "sh", "{}",
+            'case $1 in first) read c <"$2"; exit 7;; esac; echo $1 >>"$3"; sleep 2', "sh", "{}",
             gate.path, mark.path)
         process.stdin.write(b"first\n" + b"x\n" * (self.JOBS - 1))
         process.stdin.close()
@@ -251,4 +251,5 @@ class HaltSoon(Case):
         gate.open()
         _, err = await asyncio.wait_for(process.communicate(), scaled(60))
         self.assertEqual((process.returncode, err.decode()), (7, ""))
+        # Two seconds each: holding so many takes its time, and the one slot goes on meanwhile.
         self.assertLess(len(mark.lines()), 200)
