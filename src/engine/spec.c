@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lays the variable parts out one after another. The first pass (base NULL) only measures. */
+/* Lays the variable parts out one after another. The first pass (base NULL) only measures; bytes
+ * that are NULL are for the caller to fill in. */
 struct layout {
 	char *base;
 	size_t used;
@@ -16,7 +17,7 @@ place(struct layout *l, const void *bytes, size_t len, size_t align)
 {
 	size_t at = (l->used + align - 1) & ~(align - 1);
 
-	if (l->base != NULL && len > 0)
+	if (l->base != NULL && bytes != NULL && len > 0)
 		memcpy(l->base + at, bytes, len);
 	l->used = at + len;
 	return (uint32_t)at;
@@ -139,12 +140,15 @@ flags_of(const struct msg_spec *m)
 static size_t
 ok_codes(const struct msg_spec *m, uint8_t codes[256])
 {
+	static const uint64_t just_0[4] = { 1 };
 	size_t n = 0;
 
+	if (memcmp(m->ok_codes, just_0, sizeof just_0) == 0)
+		return 0;
 	for (int i = 0; i < 256; i++)
 		if (msg_spec_is_ok(m, i))
 			codes[n++] = (uint8_t)i;
-	return n == 1 && codes[0] == 0 ? 0 : n;
+	return n;
 }
 
 static void
@@ -165,7 +169,7 @@ fill_spec(struct spec *s, const struct msg_spec *m)
 
 static void
 lay_out(struct layout *l, struct spec *s, const struct msg_spec *m,
-    const struct spec_context *ctx, const void *body, size_t body_len)
+    const struct spec_context *ctx, const struct body *body)
 {
 	uint8_t codes[256];
 	size_t ncodes = ok_codes(m, codes);
@@ -175,8 +179,9 @@ lay_out(struct layout *l, struct spec *s, const struct msg_spec *m,
 		s->nafter = (uint32_t)ctx->nafter;
 		s->after_off = place(l, ctx->after, ctx->nafter * sizeof *ctx->after, 8);
 	}
-	s->body_len = (uint32_t)body_len;
-	s->body_off = place(l, body, body_len, 8);
+	s->body_off = place(l, NULL, s->body_len, 8);
+	if (l->base != NULL)
+		body_pack(body, l->base + s->body_off);
 	s->name_off = place_text(l, m->name);
 	s->queue_off = place_text(l, m->queue);
 	if (m->tag.ptr != NULL) {
@@ -201,32 +206,26 @@ lay_out(struct layout *l, struct spec *s, const struct msg_spec *m,
 struct spec *
 spec_build(const struct msg_spec *m, const struct spec_context *ctx)
 {
-	size_t argv_len = 0, body_len;
-	char *argv = join(&m->argv, &argv_len), *body = NULL;
-	struct spec fixed, *s = NULL;
+	size_t argv_len = 0;
+	char *argv = join(&m->argv, &argv_len);
+	struct spec fixed, *s;
 	struct layout l = { 0 };
 	struct body b;
 
 	if (argv == NULL)
 		return NULL;
 	fill_body(&b, m, argv, argv_len);
-	body_len = body_size(&b);
-	body = malloc(body_len);
-	if (body == NULL)
-		goto out;
-	body_pack(&b, body);
 	memset(&fixed, 0, sizeof fixed); /* padding too: records are compared as bytes */
 	fill_spec(&fixed, m);
-	lay_out(&l, &fixed, m, ctx, body, body_len);
+	fixed.body_len = (uint32_t)body_size(&b);
+	lay_out(&l, &fixed, m, ctx, &b);
 	s = calloc(1, l.used);
-	if (s == NULL)
-		goto out;
-	l.base = (char *)s;
-	lay_out(&l, &fixed, m, ctx, body, body_len);
-	memcpy(s, &fixed, sizeof fixed);
-out:
+	if (s != NULL) {
+		l.base = (char *)s;
+		lay_out(&l, &fixed, m, ctx, &b);
+		memcpy(s, &fixed, sizeof fixed);
+	}
 	free(argv);
-	free(body);
 	return s;
 }
 

@@ -3,6 +3,7 @@
  * keys, room, limits, draining, and the loss of the launcher.
  */
 #include "engine_fixture.h"
+#include "engine/spec.h"
 
 static struct client c;
 
@@ -88,6 +89,34 @@ START_TEST(an_exit_is_acknowledged_after_its_commit)
 	ck_assert_uint_eq(engine->jobs.count, 1); /* its processes aren't gone */
 	processes_gone(1);
 	ck_assert_uint_eq(engine->jobs.count, 0);
+}
+END_TEST
+
+/* The flat record says of every exit code what the message said. */
+START_TEST(a_built_spec_knows_its_ok_codes)
+{
+	static const uint64_t sets[][4] = { { 1 }, { 0 }, { 2 }, { 3 }, { 1, 0, 0, 1 }, { 0, 1 },
+		{ 1, 0, 0, UINT64_C(1) << 63 }, { UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX } };
+	const struct msg_bytes word = { "true", 4 };
+	const struct spec_context none = { 0 };
+
+	for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+		struct msg_spec m;
+		struct spec *s;
+		struct body b;
+
+		msg_spec_init(&m);
+		m.argv = (struct msg_bytes_list){ &word, 1 };
+		memcpy(m.ok_codes, sets[i], sizeof m.ok_codes);
+		s = spec_build(&m, &none);
+		ck_assert_ptr_nonnull(s);
+		for (int code = 0; code < 256; code++)
+			ck_assert_int_eq(spec_is_ok(s, code), msg_spec_is_ok(&m, code));
+		ck_assert_int_eq(s->ok_off == 0, i == 0);
+		spec_body(s, &b);
+		ck_assert_str_eq(b.argv, "true");
+		free(s);
+	}
 }
 END_TEST
 
@@ -1271,6 +1300,7 @@ make_suite(void)
 	tcase_add_test(tc, a_job_runs_and_ends);
 	tcase_add_test(tc, the_launcher_hears_of_it_after_the_commit);
 	tcase_add_test(tc, an_exit_is_acknowledged_after_its_commit);
+	tcase_add_test(tc, a_built_spec_knows_its_ok_codes);
 	tcase_add_test(tc, each_kind_of_end_has_its_outcome);
 	tcase_add_test(tc, a_timeout_is_told_from_other_ends);
 	tcase_add_test(tc, a_job_ends_once);
