@@ -2,6 +2,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -93,6 +94,7 @@ def measure_all(args):
         if busy > run.QUIET_SHARE:
             say(f"{measure.name}: others used {busy:.0%} of the CPUs before it")
             found["busy"] = busy
+        found["size"] = document["size"]
         say(f"{measure.name}: {measure.what}: {found['seconds']:.0f} s")
         document["measures"][measure.name] = found
         failures += failed
@@ -120,12 +122,18 @@ def main():
     print(report.table(document), end="")
     print(report.count(document))
     whole = all(measure.name in document["measures"] for measure in MEASURES)
-    if whole and document["size"] == "full" and not args.no_write:
+    if whole and document["size"] != "quick" and not args.no_write:
         report.write(document, os.path.join(SOURCE, "bench"))
     return 1 if failures else 0
 
 
+def ended(*_):
+    """What was started ends too."""
+    sys.exit(143)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, ended)
     try:
         sys.exit(main())
     except BrokenPipeError:  # `script/bench --list | head`

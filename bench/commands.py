@@ -131,7 +131,7 @@ def limits(b):
                      "slotd, in memory": lambda d=memory, w=window: b.jobs(d, n, w),
                      "slotd, durable": lambda d=full, w=window: b.jobs(d, n, w),
                      "xargs -P": lambda limit=limit: peers.xargs(n, limit)}
-            results = dict(zip(sides, run.alternate(min(3, b.size.rounds), *sides.values())))
+            results = dict(zip(sides, run.alternate((b.size.rounds + 1) // 2, *sides.values())))
         for name, result in results.items():
             series.setdefault(name, []).append((limit, run.median_of(result)))
     b.series["limits"] = series

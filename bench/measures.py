@@ -71,7 +71,8 @@ MEASURES = (
         at_most("rss_memory", 6, "resident, engine and launcher, in memory", "MiB"),
         at_most("rss_full", 6, "resident, engine and launcher, durable", "MiB"))),
     Measure("P14", "instructions of a job", p14, (
-        recorded("job", "engine and launcher, in memory", ""),)),
+        recorded("memory", "engine and launcher, in memory", ""),
+        recorded("full", "engine and launcher, durable", ""))),
     Measure("P15", "recovery", p15, (
         at_most("first", 1, "10^6 pending: from exec to the first job's start", "s"),)),
     Measure("limits", "throughput against the limit, for its plot", limits, ()),

@@ -126,7 +126,7 @@ def measure_one(bench, measure):
         figures = measure.function(bench)
     except run.Missing as missing:
         figures = {row.key: Figure(None, f"skipped: {missing}") for row in measure.rows}
-    except (run.Failed, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # the other measures go on
         failed = True
         say(f"{measure.name}: {type(error).__name__}: {error}")
         figures = {row.key: Figure(None, f"failed: {error}") for row in measure.rows}

@@ -93,6 +93,13 @@ def written(value, unit):
     return f"{said} {unit}".strip()
 
 
+def remarked(detail, found):
+    remarks = [found["size"]] if found.get("size", "full") != "full" else []
+    if found.get("busy"):
+        remarks.append(f"others used {found['busy']:.0%} of the CPUs")
+    return f"{detail} ({', '.join(remarks)})".strip() if remarks else detail
+
+
 def rows(document):
     """What stands in the table: measure, what, target, figure, verdict, details."""
     for measure in MEASURES:
@@ -104,8 +111,7 @@ def rows(document):
             yield (measure.name, row.what,
                    f"{row.sign} {row.target:,g} {row.unit}".strip() if row.sign else "",
                    written(figure.value, row.unit), verdict(row, figure),
-                   figure.detail + (f" (others used {found['busy']:.0%} of the CPUs)"
-                                    if found.get("busy") else ""))
+                   remarked(figure.detail, found))
 
 
 HEADS = ("", "measure", "target", "figure", "verdict", "of")
@@ -148,7 +154,7 @@ def results(document):
         "Ratios are of medians of runs taken alternately. Absolute figures are this machine's, on",
         "this day: only those of one row compare." +
         ("" if document["size"] == "full" else
-         " **This was a quick run: fewer, shorter, with queues a tenth as long.**"),
+         " Rows marked quick are of fewer and shorter runs, with queues a tenth as long."),
         "",
         f"{count(document)}.",
         "",
