@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "launch/local.h"
+#include "launcher/child.h"
 #include "launcher/launcher.h"
 #include "launcher/log.h"
 #include "launcher/loop.h"
@@ -274,7 +275,7 @@ static void tidy_descriptors(struct launcher *l, int engine_fd)
 	else
 		engine_fd = fd; /* only holds the place */
 	if (engine_fd < 0 || fd < 0 || dup3(engine_fd, ENGINE_FD, O_CLOEXEC) < 0 ||
-	    dup3(fd, NULL_FD, O_CLOEXEC) < 0 || sys_close_from(NULL_FD + 1) < 0)
+	    dup3(fd, NULL_FD, O_CLOEXEC) < 0 || child_close_from(NULL_FD + 1) < 0)
 		die("descriptors");
 	l->spawner.null_fd = NULL_FD;
 }
@@ -409,6 +410,7 @@ static void set_up(struct launcher *l, const struct options *o)
 		begin(l, o);
 	else
 		take_over(l, o->state_fd);
+	l->spawner.alone = sys_keep_memory();
 }
 
 int main(int argc, char **argv)

@@ -1,8 +1,9 @@
 #ifndef LAUNCHER_SPAWN_H
 #define LAUNCHER_SPAWN_H
 /*
- * Making one process for a job: everything between fork and exec. Nobody waits for the exec:
- * where it fails, the child leaves (step, errno) in memory shared with us and exits.
+ * Making one process for a job: all that is prepared for it; child.h has what it then does. Nobody
+ * waits for the exec: where it fails, the child leaves (step, errno) in memory shared with us and
+ * exits.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,25 +13,21 @@
 
 #include "launch/body.h"
 #include "launch/launch.h"
+#include "launcher/child.h"
 
 #define SPAWN_QUEUE_MAX 255 /* bytes in a queue's name */
 
-/* Written by the child, read when it is reaped. */
-struct spawn_report {
-	volatile uint32_t step;
-	volatile int32_t error;
-};
-
 struct spawner {
-	struct spawn_report *reports; /* one per job of the table, shared with children */
+	struct child_report *reports; /* one per job of the table, shared with children */
 	int report_fd;                /* their memory, for the next binary; -1: just memory */
-	char *area;                   /* what a child inherits: bytes, then argv and envp */
-	size_t area_used;
+	struct spawn_area *area;      /* all of our memory that a child inherits */
+	char *area_free;              /* where in it the next thing is put */
 	int null_fd;
 	pid_t launcher;
 	struct rlimit files;          /* what jobs inherit; ours is higher */
 	bool files_raised;
 	char oom_score[16];           /* to go back to; "" when ours is unchanged */
+	bool alone;                   /* it does: see sys_keep_memory */
 };
 
 /* One start; everything is borrowed for the call. */

@@ -3,20 +3,23 @@
 #include "launcher/sys.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
+#include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "launcher/raw.h"
+
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#endif
+
 #ifndef SYS_clone3
 #define SYS_clone3 435
-#endif
-#ifndef SYS_close_range
-#define SYS_close_range 436
 #endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -26,6 +29,12 @@
 #endif
 
 #define CLONE_FLAG_PIDFD 0x1000u
+
+#define RSEQ_STEP 32u /* lengths of its area: multiples of it */
+#define RSEQ_MAX 256u
+#define STACK_GUARD (1024u * 1024) /* below the stack the kernel maps nothing for so many bytes */
+
+extern char _end[]; /* of the program's data, by the linker */
 
 /* The first version of clone3's argument, which every kernel with clone3 takes. */
 struct clone3_args {
@@ -39,26 +48,31 @@ struct clone3_args {
 	uint64_t tls;
 };
 
-pid_t sys_fork(int *pidfd)
+pid_t sys_fork(const struct sys_child *child, int *pidfd)
 {
+	/* Where a child needs libc, it also needs what the stack that it came from holds. */
+	bool apart = RAW_ALONE && child->stack;
 	struct clone3_args args = {
 	    .flags = CLONE_FLAG_PIDFD,
 	    .pidfd = (uint64_t)(uintptr_t)pidfd,
 	    .exit_signal = SIGCHLD,
+	    .stack = apart ? (uint64_t)(uintptr_t)child->stack : 0,
+	    .stack_size = apart ? child->stack_size : 0,
 	};
+	long top = (long)(args.stack + args.stack_size);
 	long pid;
 
 	*pidfd = -1;
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid < 0 && errno == ENOSYS) {
+	pid = raw_fork(SYS_clone3, (long)(uintptr_t)&args, sizeof(args), 0, child->run, child->arg);
+	if (pid == -ENOSYS) {
 		/* Before 5.3, or a tool that knows no clone3. A kernel before 5.2 ignores the
 		 * flag and leaves *pidfd alone. */
-		pid = syscall(SYS_clone, (long)(CLONE_FLAG_PIDFD | SIGCHLD), NULL, pidfd, NULL,
-		    NULL);
+		pid = raw_fork(SYS_clone, (long)(CLONE_FLAG_PIDFD | SIGCHLD), top,
+		    (long)(uintptr_t)pidfd, child->run, child->arg);
 	}
-	if (pid < 0 && (errno == EMFILE || errno == ENFILE)) /* it goes without, too */
-		pid = syscall(SYS_clone, (long)SIGCHLD, NULL, NULL, NULL, NULL);
-	return pid < 0 ? -errno : (pid_t)pid;
+	if (pid == -EMFILE || pid == -ENFILE) /* it goes without, too */
+		pid = raw_fork(SYS_clone, SIGCHLD, top, 0, child->run, child->arg);
+	return (pid_t)pid;
 }
 
 /* waitid with the argument that libc hides. */
@@ -92,41 +106,6 @@ int sys_reap_child(pid_t pid)
 	if (error)
 		return error;
 	return info.si_pid == 0 ? -EAGAIN : 0;
-}
-
-/* Before 5.9: by the list that /proc gives. */
-static int close_listed(int first)
-{
-	char buf[4096];
-	const char *name;
-	ssize_t n;
-	size_t at;
-	int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd, closed;
-
-	if (dir < 0)
-		return -errno;
-	do { /* closing shifts the list, so it is read until nothing is left */
-		closed = 0;
-		lseek(dir, 0, SEEK_SET);
-		while ((n = sys_read_dir(dir, buf, sizeof(buf))) > 0) {
-			for (at = 0; (name = sys_dir_name(buf, (size_t)n, &at));) {
-				fd = atoi(name);
-				if (name[0] == '.' || fd < first || fd == dir)
-					continue;
-				close(fd);
-				closed++;
-			}
-		}
-	} while (closed);
-	close(dir);
-	return 0;
-}
-
-int sys_close_from(int first)
-{
-	if (syscall(SYS_close_range, (unsigned)first, ~0u, 0u) == 0)
-		return 0;
-	return errno == ENOSYS ? close_listed(first) : -errno;
 }
 
 int sys_pidfd_open(pid_t pid)
@@ -196,6 +175,82 @@ void *sys_map(size_t size)
 		madvise(p, size, MADV_DONTFORK); /* else children have it too: no harm */
 	return p;
 }
+
+#if RAW_ALONE
+/* The kernel writes to where libc registered restartable sequences whenever it has preempted us, or
+ * a child, which would then have to have that memory. False: it goes on to. */
+static bool end_rseq(void)
+{
+#ifdef RSEQ_SIG
+	struct rseq *area = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	const volatile uint32_t *cpu = &area->cpu_id; /* the kernel's; negative: unregistered */
+
+	/* The length must be the one of the registration, which libc keeps to itself. */
+	for (uint32_t len = RSEQ_STEP; (int32_t)*cpu >= 0 && len <= RSEQ_MAX; len += RSEQ_STEP)
+		syscall(SYS_rseq, area, len, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+	return (int32_t)*cpu < 0;
+#else
+	return true;
+#endif
+}
+
+/* From the page of `from` to that of `to`; what is not mapped in between is passed over. */
+static void advise_pages(const void *from, const void *to, int advice)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t first = (uintptr_t)from & -page, end = ((uintptr_t)to + page - 1) & -page;
+
+	if (first < end)
+		madvise((void *)first, end - first, advice);
+}
+
+/* What a part of the program, itself or a library, can write to. */
+static int advise_object(struct dl_phdr_info *object, size_t size, void *advice)
+{
+	(void)size;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+		const char *from = (const char *)(object->dlpi_addr + part->p_vaddr);
+
+		if (part->p_type == PT_LOAD && (part->p_flags & PF_W))
+			advise_pages(from, from + part->p_memsz, *(int *)advice);
+	}
+	return 0;
+}
+
+static void advise_own_memory(int advice)
+{
+	const char *here = (const char *)__builtin_frame_address(0);
+	const char *name = (const char *)getauxval(AT_EXECFN); /* the last on the stack */
+
+	dl_iterate_phdr(advise_object, &advice);
+	advise_pages(_end, sbrk(0), advice); /* the heap follows the program's data */
+	if (name)
+		advise_pages(here - STACK_GUARD, name + strlen(name) + 1, advice);
+}
+
+bool sys_keep_memory(void)
+{
+	if (!end_rseq())
+		return false;
+	advise_own_memory(MADV_DONTFORK);
+	return true;
+}
+
+void sys_share_memory(void)
+{
+	advise_own_memory(MADV_DOFORK);
+}
+#else
+bool sys_keep_memory(void)
+{
+	return false;
+}
+
+void sys_share_memory(void)
+{
+}
+#endif
 
 int64_t sys_now_us(void)
 {

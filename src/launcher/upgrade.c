@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "launcher/child.h"
 #include "launcher/launcher.h"
 #include "launcher/log.h"
 #include "launcher/state.h"
@@ -56,17 +57,41 @@ static void refuse(struct launcher *l, const char *what, int error)
 
 /* ---- asking ---- */
 
-static _Noreturn void probe_run(char *const *argv, int fd, pid_t launcher)
+struct probe {
+	char *const *argv;
+	int state_fd;
+	pid_t launcher;
+};
+
+static _Noreturn void probe_run(void *arg)
 {
+	const struct probe *p = arg;
+
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (fd == PROBE_FD)
-		fcntl(fd, F_SETFD, 0);
+	if (p->state_fd == PROBE_FD)
+		fcntl(p->state_fd, F_SETFD, 0);
 	else
-		dup2(fd, PROBE_FD);
-	if (getppid() == launcher && sys_close_from(PROBE_FD + 1) == 0)
-		execve(argv[0], argv, environ);
+		dup2(p->state_fd, PROBE_FD);
+	if (getppid() == p->launcher && child_close_from(PROBE_FD + 1) == 0)
+		execve(p->argv[0], p->argv, environ);
 	for (;;)
 		syscall(SYS_exit_group, 126);
+}
+
+/* It uses libc, so it inherits what jobs don't. */
+static pid_t probe_fork(struct launcher *l, struct probe *p)
+{
+	const struct sys_child child = {.run = probe_run, .arg = p};
+	int pidfd = -1;
+	pid_t pid;
+
+	sys_share_memory();
+	pid = sys_fork(&child, &pidfd);
+	if (l->spawner.alone)
+		sys_keep_memory();
+	if (pidfd >= 0)
+		close(pidfd);
+	return pid;
 }
 
 /* 0 or -errno. The child has only its stack: of our memory it inherits little. */
@@ -74,18 +99,15 @@ static int probe_start(struct launcher *l)
 {
 	char exe[PATH_MAX], option[] = "--check-state-fd", number[] = "3";
 	char *const argv[] = {exe, option, number, NULL};
-	pid_t self = getpid(), pid;
-	int fd = state_save(l), pidfd = -1;
+	struct probe probe = {
+	    .argv = argv, .state_fd = state_save(l), .launcher = l->spawner.launcher};
+	pid_t pid;
 
-	if (fd < 0)
-		return fd;
+	if (probe.state_fd < 0)
+		return probe.state_fd;
 	memcpy(exe, l->upgrade.exe, sizeof(exe));
-	pid = sys_fork(&pidfd);
-	if (pid == 0)
-		probe_run(argv, fd, self);
-	close(fd);
-	if (pidfd >= 0)
-		close(pidfd);
+	pid = probe_fork(l, &probe);
+	close(probe.state_fd);
 	if (pid < 0)
 		return pid;
 	l->upgrade.probe = pid;

@@ -19,6 +19,7 @@ import load  # noqa: E402, F401
 import corners  # noqa: E402, F401
 import durable  # noqa: E402, F401
 import upgrade  # noqa: E402, F401
+import kernels  # noqa: E402, F401
 
 
 def as_user(only):
