@@ -4,7 +4,8 @@ from html import escape
 
 WIDTH, HEIGHT = 720, 430
 LEFT, RIGHT, TOP, BOTTOM = 78, 172, 52, 60  # around the plot
-COLOURS = ("#1b6ca8", "#c8553d", "#4f7d3a", "#8a5aa8", "#7a7a7a", "#b8860b")
+COLOURS = ("#1b6ca8", "#c8553d", "#4f7d3a", "#8a5aa8", "#b8860b")
+REFERENCE_COLOUR = "#7a7a7a"
 FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
 NAME_APART = 17  # between the names at the lines' ends
 
@@ -91,8 +92,10 @@ def chart(title, x_axis, y_axis, series, dots=True):
     out.append(text(20, TOP + height / 2, y_axis.label, size=13,
                     more=f"transform='rotate(-90 20 {TOP + height / 2:.1f})'"))
 
-    lines = [(name, [(x_of(x), y_of(y)) for x, y in points], COLOURS[i % len(COLOURS)])
-             for i, (name, points) in enumerate(series.items())]
+    colours = iter(COLOURS)
+    lines = [(name, [(x_of(x), y_of(y)) for x, y in points],
+              REFERENCE_COLOUR if name == "reference" else next(colours))
+             for name, points in series.items()]
     for name, points, colour in lines:
         way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         out.append(f"<polyline points='{way}' fill='none' stroke='{colour}' stroke-width='2.2'/>")
