@@ -37,7 +37,7 @@ def parse():
                    help="fewer and shorter runs, queues a tenth as long, in two minutes")
     p.add_argument("--json", metavar="FILE", help="keep all figures there")
     p.add_argument("--from", nargs="+", metavar="FILE", dest="kept",
-                   help="measure nothing, take what --json kept; later files go before earlier ones")
+                   help="measure nothing, take what --json kept, where twice the later")
     p.add_argument("--no-write", action="store_true", help="leave bench/RESULTS.md and plots alone")
     p.add_argument("--noisy", action="store_true", help="measure although others use the machine")
     args = p.parse_args()
@@ -87,8 +87,8 @@ def measure_all(args):
     if document["machine"]["disk"] in ("tmpfs", "ramfs"):
         say("temporary files are on a tmpfs: durable figures say little; set TMPDIR")
     for n, measure in enumerate(args.chosen):
-        busy = 0 if args.noisy else run.wait_quiet(PATIENCE_S)
-        if busy > run.QUIET_SHARE and n == 0:
+        busy = run.wait_quiet(0 if args.noisy else PATIENCE_S)
+        if busy > run.QUIET_SHARE and n == 0 and not args.noisy:
             sys.exit(f"bench: others use {busy:.0%} of the CPUs; wait, or say --noisy")
         failed, found = measure_one(bench, measure)
         if busy > run.QUIET_SHARE:

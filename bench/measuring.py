@@ -32,7 +32,7 @@ QUICK = Size(3, 0.1, 0.1)
 @dataclass(frozen=True)
 class Figure:
     """value None: there is none, and detail says why."""
-    value: float | None
+    value: float
     detail: str = ""
 
 
@@ -40,8 +40,8 @@ class Figure:
 class Row:
     key: str
     what: str
-    sign: str  # ≥ or ≤ the target; empty: recorded, without a target
-    target: float | None
+    sign: str  # ≥ or ≤ the target; empty: recorded, and the target is None
+    target: float
     unit: str = ""
 
 

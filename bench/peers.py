@@ -1,6 +1,6 @@
-"""How each peer does what slotd does, as its own documentation says to, four at a time, and told to
-do it fast: commands (xargs, GNU parallel, task-spooler, nq, asyncio) and queues (beanstalkd, redis).
-Each function gives figures as the driver prints them.
+"""How each peer does what slotd does, as its own documentation says to, four at a time, and told
+to do it fast: commands (xargs, GNU parallel, task-spooler, nq, asyncio) and queues (beanstalkd,
+redis). Each function gives figures as the driver prints them.
 """
 import os
 import subprocess

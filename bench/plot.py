@@ -42,7 +42,8 @@ class Axis:
         if self.base:
             count = round(math.log(self.high / self.low, self.base))
             return [self.low * self.base ** n for n in range(count + 1)]
-        return [self.low + n * self.step for n in range(round((self.high - self.low) / self.step) + 1)]
+        count = round((self.high - self.low) / self.step)
+        return [self.low + n * self.step for n in range(count + 1)]
 
 
 def number(value):

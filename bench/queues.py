@@ -1,4 +1,5 @@
 """P6 to P9: the queue, beside other queues: what a submit costs, and what a long queue costs."""
+import contextlib
 import glob
 import os
 import re
@@ -111,6 +112,7 @@ def p8(b):
 OPERATIONS = ("submit", "cancel", "list", "run")
 OPERATION_NAMES = {"submit": "submit", "cancel": "cancel", "list": "page of 100",
                    "run": "start and finish"}
+WALL_ROUNDS = 8
 LIST_PAGE = '{"phase":"pending","limit":100,"cursor":@}'
 
 
@@ -139,17 +141,24 @@ class Backlog:
         }
 
 
-def wall_us(b, store, length, rounds=8):
-    """Medians of microseconds for one operation, with LENGTH jobs pending."""
-    with run.directory() as where, \
-            b.daemon(where, store=store, max_running=0, settings=[MANY]) as d:
-        b.submit(d, length)
-        backlog = Backlog(b, d, length, rounds)
-        took = {name: [] for name in OPERATIONS}
-        for n in range(rounds):
-            for name, operation in backlog.operations(n).items():
-                took[name].append(1e6 / operation()["per_s"])
-    return {name: statistics.median(values) for name, values in took.items()}
+def wall_us(b, store, lengths):
+    """Medians of microseconds for one operation with so many jobs pending: {length: {name: µs}}. A
+    daemon for each length; every round takes all of them in turn."""
+    took = {length: {name: [] for name in OPERATIONS} for length in lengths}
+    with contextlib.ExitStack() as stack:
+        backlogs = []
+        for length in lengths:
+            where = stack.enter_context(run.directory())
+            d = stack.enter_context(b.daemon(where, store=store, max_running=0, settings=[MANY]))
+            b.submit(d, length)
+            backlogs.append(Backlog(b, d, length, WALL_ROUNDS))
+        for n in range(WALL_ROUNDS):
+            for backlog in backlogs if n % 2 == 0 else reversed(backlogs):
+                for name, operation in backlog.operations(n).items():
+                    took[backlog.length][name].append(1e6 / operation()["per_s"])
+    b.raw[f"wall_us_{store}"] = took
+    return {length: {name: statistics.median(values) for name, values in operations.items()}
+            for length, operations in took.items()}
 
 
 def instructions(b, store, length):
@@ -196,16 +205,16 @@ def growth(short, long, unit):
 
 
 def p9(b):
-    """With 10^3 and with 10^6 pending: 50 submits, 50 cancels spread over the queue, 50 pages of 100
-    jobs beginning here and there, 50 jobs from the front started and finished; the figure is that of
-    the operation that grows most. Wall: medians of eight rounds, by the driver, so that a start and
-    finish has the kernel's part too. Instructions: of the engine, by callgrind."""
+    """With 10^3 and with 10^6 pending: 50 submits, 50 cancels spread over the queue, 50 pages of
+    100 jobs beginning here and there, 50 jobs from the front started and finished; the figure is
+    that of the operation that grows most. Wall: medians of eight rounds that take the lengths in
+    turn, by the driver, so that a start and finish has the kernel's part too. Instructions: of the
+    engine, by callgrind."""
     lengths = [b.length(10 ** e) for e in (3, 4, 5, 6)]
     short, long = lengths[0], lengths[-1]
     result = {}
     for store in ("memory", "full"):
-        each = {n: wall_us(b, store, n) for n in (lengths if store == "memory" else [short, long])}
-        b.raw[f"wall_{store}"] = each
+        each = wall_us(b, store, lengths if store == "memory" else [short, long])
         result[f"wall_{store}"] = growth(each[short], each[long], " µs")
         if store == "memory":
             b.series["length"] = {OPERATION_NAMES[name]: [(n, each[n][name]) for n in lengths]

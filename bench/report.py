@@ -120,8 +120,9 @@ HEADS = ("", "measure", "target", "figure", "verdict", "of")
 def table(document):
     lines = [HEADS, *rows(document)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS) - 1)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[-1]])
-                     .rstrip() for line in lines) + "\n"
+    padded = ([*(cell.ljust(width) for cell, width in zip(line, widths)), line[-1]]
+              for line in lines)
+    return "".join("  ".join(cells).rstrip() + "\n" for cells in padded)
 
 
 def count(document):
@@ -140,8 +141,8 @@ def results(document):
     lines = [
         "# Results",
         "",
-        "Written by `script/bench`; how the figures came about is below, why they are what they are",
-        "in [docs/PERFORMANCE.md](../docs/PERFORMANCE.md).",
+        "Written by `script/bench`; how the figures came about is below, why they are what they",
+        "are in [docs/PERFORMANCE.md](../docs/PERFORMANCE.md).",
         "",
         "| | |",
         "|---|---|",
@@ -149,7 +150,7 @@ def results(document):
         f"| commit | {document['commit']} |",
         f"| machine | {virtual}{m['cpus']} × {m['cpu']}, {m['memory_gib']} GiB, {m['disk']} |",
         f"| kernel | {m['kernel']} |",
-        f"| peers | {', '.join(said for said in m['peers'].values() if said)}; Python {m['python']} |",
+        f"| peers | {', '.join(filter(None, m['peers'].values()))}; Python {m['python']} |",
         "",
         "Ratios are of medians of runs taken alternately. Absolute figures are this machine's, on",
         "this day: only those of one row compare." +

@@ -82,7 +82,7 @@ def output(argv, **options):
     try:
         done = subprocess.run([str(word) for word in argv], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, timeout=SECONDS_MAX,
-                              stdin=options.pop("stdin", subprocess.DEVNULL), check=False, **options)
+                              stdin=subprocess.DEVNULL, check=False, **options)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed(f"{argv[0]}: {error}") from error
     if done.returncode != 0:
@@ -158,8 +158,8 @@ def directory():
 
 
 class Daemon:
-    """A slotd of one's own in the directory WHERE, whose journal outlives it there; ended at the end
-    of the with. WRAP: a command in front of it, such as valgrind."""
+    """A slotd of one's own in the directory WHERE, whose journal outlives it there; ended at the
+    end of the with. WRAP: a command in front of it, such as valgrind."""
 
     def __init__(self, build, where, store="memory", max_running=4, settings=(), wrap=()):
         self.socket = os.path.join(where, "s")
