@@ -111,14 +111,19 @@ def compilers(program):
     return ", ".join(sorted({name.decode() for name in names}))
 
 
+def variables():
+    """Of the build's Makefile."""
+    text = (BUILD / "Makefile").read_text(encoding="utf-8")
+    return dict(re.findall(r"^(\w+) = (.*)$", text, re.M))
+
+
 def flags():
-    """Those that change code, of the build."""
-    wanted = ("CPPFLAGS", "CFLAGS", "LDFLAGS", "SLOT_CPPFLAGS", "SLOT_CFLAGS", "SLOT_PIE_CFLAGS",
-              "SLOT_LDFLAGS", "SLOT_PIE_LDFLAGS", "slotd_launcher_LDFLAGS")
-    found = re.findall(r"^(\w+) = (.*)$", (BUILD / "Makefile").read_text(encoding="utf-8"), re.M)
-    words = " ".join(value for name, value in found if name in wanted).split()
-    return " ".join(sorted({word for word in words
-                            if not re.match(r"-W(?!l,)|-g$|\$\(", word)}))
+    """What the build was asked for. (What configure adds of its own is ours, as the sources are: a
+    change of it is to be judged.)"""
+    made = variables()
+    words = " ".join(made.get(name, "") for name in ("CPPFLAGS", "CFLAGS", "LDFLAGS")).split()
+    launcher = "static" if "-all-static" in made.get("slotd_launcher_LDFLAGS", "") else "dynamic"
+    return " ".join([*(word for word in words if word != "-g"), f"({launcher} launcher)"])
 
 
 def circumstances():
@@ -140,7 +145,7 @@ def hindrance():
         sys.exit(f"no build in {BUILD}: build first, or set SLOT_BUILD_DIR")
     if not shutil.which("valgrind"):
         return "there is no valgrind"
-    if "-fsanitize" in flags():
+    if "-fsanitize" in variables().get("SLOT_CFLAGS", "") + flags():
         return "a build with sanitizers"
     with tempfile.TemporaryDirectory() as tmp:
         command = lockstep.callgrind(f"{tmp}/count", [f"{BUILD}/slotd", "--version"])
