@@ -12,6 +12,7 @@
 #include "wire/text.h"
 
 #define DEPTH_MAX 63u
+#define KEY_USUAL 64u /* bytes of a name that is written in one piece */
 
 void
 jsonw_init(struct jsonw *w, struct evbuffer *out)
@@ -45,7 +46,7 @@ jsonw_flush(struct jsonw *w)
 }
 
 /* Room for `len` (small) characters in flat. */
-static char *
+static inline char *
 room(struct jsonw *w, size_t len)
 {
 	if (JSONW_FLAT_SIZE - w->len < len) {
@@ -56,22 +57,31 @@ room(struct jsonw *w, size_t len)
 }
 
 static void
+put_through(struct jsonw *w, const char *bytes, size_t len)
+{
+	if (w->len > 0)
+		to_buffer(w, w->flat, w->len);
+	w->len = 0;
+	if (len > JSONW_FLAT_SIZE / 2) {
+		to_buffer(w, bytes, len);
+		return;
+	}
+	memcpy(w->flat, bytes, len);
+	w->len = len;
+}
+
+static inline void
 put(struct jsonw *w, const char *bytes, size_t len)
 {
 	if (len > JSONW_FLAT_SIZE - w->len) {
-		if (w->len > 0)
-			to_buffer(w, w->flat, w->len);
-		w->len = 0;
-		if (len > JSONW_FLAT_SIZE / 2) {
-			to_buffer(w, bytes, len);
-			return;
-		}
+		put_through(w, bytes, len);
+		return;
 	}
 	memcpy(w->flat + w->len, bytes, len);
 	w->len += len;
 }
 
-static void
+static inline void
 put_char(struct jsonw *w, char c)
 {
 	*room(w, 1) = c;
@@ -79,7 +89,7 @@ put_char(struct jsonw *w, char c)
 }
 
 /* What must stand before a value (or a key). */
-static void
+static inline void
 separate(struct jsonw *w)
 {
 	uint64_t bit = (uint64_t)1 << w->depth;
@@ -140,10 +150,21 @@ jsonw_arr_end(struct jsonw *w)
 void
 jsonw_key_len(struct jsonw *w, const char *key, size_t len)
 {
+	char *p;
+
 	separate(w);
-	put_char(w, '"');
-	put(w, key, len);
-	put(w, "\":", 2);
+	if (len <= KEY_USUAL) {
+		p = room(w, len + 3);
+		p[0] = '"';
+		memcpy(p + 1, key, len);
+		p[len + 1] = '"';
+		p[len + 2] = ':';
+		w->len += len + 3;
+	} else {
+		put_char(w, '"');
+		put(w, key, len);
+		put(w, "\":", 2);
+	}
 	w->after_key = true;
 }
 

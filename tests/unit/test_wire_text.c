@@ -197,6 +197,30 @@ START_TEST(long_texts_cross_the_flat_buffer_unharmed)
 }
 END_TEST
 
+/* Whatever is in the way of them in the flat buffer. */
+START_TEST(names_of_any_length_are_written_whole)
+{
+	static const size_t lengths[] = { 0, 1, 9, 63, 64, 65, 500, 1020, 1024, 1030, 3000 };
+	char before[1200], name[3001], *wanted = malloc(5000);
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		for (int fill = 800; fill < 1100; fill++) {
+			memset(before, 'x', (size_t)fill);
+			before[fill] = '\0';
+			memset(name, 'n', lengths[i]);
+			name[lengths[i]] = '\0';
+			jsonw_obj_begin(&w);
+			jsonw_kstr(&w, "f", before);
+			jsonw_kint(&w, name, -12345678);
+			jsonw_obj_end(&w);
+			sprintf(wanted, "{\"f\":\"%s\",\"%s\":-12345678}", before, name);
+			ck_assert_str_eq(finish(), wanted);
+		}
+	}
+	free(wanted);
+}
+END_TEST
+
 START_TEST(json_values_are_written_as_jansson_would)
 {
 	static const char given[] = "{\"z\":[1,-2,true,false,null,\"\\u00e9\",{}],\"a\\\"b\":"
@@ -310,6 +334,7 @@ main(void)
 	tcase_add_test(tc, bytes_take_the_shorter_form);
 	tcase_add_test(tc, bytes_of_any_sort_and_length_come_back);
 	tcase_add_test(tc, long_texts_cross_the_flat_buffer_unharmed);
+	tcase_add_test(tc, names_of_any_length_are_written_whole);
 	tcase_add_test(tc, json_values_are_written_as_jansson_would);
 	tcase_add_test(tc, nesting_past_the_limit_fails_without_harm);
 	tcase_add_test(tc, without_an_evbuffer_the_flat_buffer_is_all);
