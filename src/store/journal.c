@@ -157,7 +157,6 @@ static void
 put(struct journal *j, struct jbatch *b)
 {
 	b->next_id = j->store.next_id;
-	b->last_seq = j->store.last_seq;
 	b->closed_us = monotonic_us();
 	j->in_flight++;
 	j->last_put = b->number;

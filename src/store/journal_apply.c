@@ -46,9 +46,6 @@ static const char *const statements[APPLY_STATEMENTS] = {
 	[APPLY_UNSETTING] = "DELETE FROM setting WHERE name = ?1",
 	[APPLY_QUEUE] = "INSERT OR REPLACE INTO queue VALUES (?1, ?2, ?3, ?4)",
 	[APPLY_UNQUEUE] = "DELETE FROM queue WHERE name = ?1",
-	[APPLY_HISTORY_OF] = "SELECT uid, jobs, bytes, pruned_seq, sum FROM history WHERE uid = ?1",
-	[APPLY_HISTORY] = "INSERT OR REPLACE INTO history VALUES (?1, ?2, ?3, ?4, ?5)",
-	[APPLY_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?2, ?3)",
 };
 
 int
@@ -62,7 +59,9 @@ apply_init(struct apply *a, sqlite3 *db, bool drop_env)
 	for (int i = 0; rc == SQLITE_OK && i < APPLY_STATEMENTS; i++)
 		rc = sqlite3_prepare_v3(db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
 		    &a->st[i], NULL);
-	return rc == SQLITE_OK ? blobs_init(&a->blobs, db) : rc;
+	if (rc == SQLITE_OK)
+		rc = blobs_init(&a->blobs, db);
+	return rc == SQLITE_OK ? sums_init(&a->sums, db) : rc;
 }
 
 void
@@ -79,6 +78,7 @@ void
 apply_fini(struct apply *a)
 {
 	blobs_fini(&a->blobs);
+	sums_fini(&a->sums);
 	for (int i = 0; i < APPLY_STATEMENTS; i++)
 		sqlite3_finalize(a->st[i]);
 	apply_files_free(a);
@@ -122,87 +122,6 @@ run_one(struct apply *a, sqlite3_stmt *st, const char *what)
 		return rc;
 	a->disagrees = what;
 	return SQLITE_CONSTRAINT;
-}
-
-/* Nothing is changed or removed on the word of a damaged row. */
-static int
-damaged(struct apply *a, const char *what)
-{
-	a->disagrees = what;
-	return SQLITE_CORRUPT;
-}
-
-/* ---- sums over history ---- */
-
-/* Adds what is stored to what this transaction adds. */
-static int
-add_stored(struct apply *a, struct apply_history *h)
-{
-	sqlite3_stmt *st = use(a, APPLY_HISTORY_OF, h->uid);
-	int rc = sqlite3_step(st);
-
-	if (rc == SQLITE_ROW && !record_whole(st, 0, RECORD_HISTORY_NCOLUMNS)) {
-		sqlite3_reset(st);
-		return damaged(a, "the sums of a user's history are damaged");
-	}
-	if (rc == SQLITE_ROW) {
-		uint64_t pruned_seq = (uint64_t)sqlite3_column_int64(st, 3);
-
-		h->jobs += sqlite3_column_int64(st, 1);
-		h->bytes += sqlite3_column_int64(st, 2);
-		if (h->pruned_seq < pruned_seq)
-			h->pruned_seq = pruned_seq;
-	}
-	sqlite3_reset(st);
-	return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-static int
-flush_histories(struct apply *a)
-{
-	int rc = SQLITE_OK;
-
-	for (size_t i = 0; rc == SQLITE_OK && i < a->nhistories; i++) {
-		struct apply_history *h = &a->histories[i];
-		struct record r;
-
-		if ((rc = add_stored(a, h)) != SQLITE_OK)
-			break;
-		record_begin(&r, a->st[APPLY_HISTORY]);
-		record_int(&r, h->uid);
-		record_int(&r, h->jobs);
-		record_int(&r, h->bytes);
-		record_int(&r, (int64_t)h->pruned_seq);
-		record_finish(&r);
-		rc = run(r.st);
-	}
-	a->nhistories = 0;
-	return rc;
-}
-
-static int
-add_history(struct apply *a, uint32_t uid, int64_t jobs, int64_t bytes, uint64_t pruned_seq)
-{
-	struct apply_history *h = a->histories;
-	size_t i = 0;
-	int rc;
-
-	while (i < a->nhistories && h[i].uid != uid)
-		i++;
-	if (i == APPLY_HISTORIES) {
-		if ((rc = flush_histories(a)) != SQLITE_OK)
-			return rc;
-		i = 0;
-	}
-	if (i == a->nhistories) {
-		h[i] = (struct apply_history){ .uid = uid };
-		a->nhistories++;
-	}
-	h[i].jobs += jobs;
-	h[i].bytes += bytes;
-	if (h[i].pruned_seq < pruned_seq)
-		h[i].pruned_seq = pruned_seq;
-	return SQLITE_OK;
 }
 
 /* ---- changes of rows ---- */
@@ -428,7 +347,9 @@ done(struct apply *a, const struct op_row *op)
 		rc = run(use(a, APPLY_UNCANCEL, op->id));
 	if (rc == SQLITE_OK && a->drop_env)
 		rc = drop_env(a, op);
-	return rc == SQLITE_OK ? add_history(a, op->uid, 1, run_of->kept_bytes, 0) : rc;
+	if (run_of->seq > a->sums.now.last_seq)
+		a->sums.now.last_seq = run_of->seq;
+	return rc == SQLITE_OK ? sums_add(&a->sums, op->uid, 1, run_of->kept_bytes, 0) : rc;
 }
 
 /* ---- output ---- */
@@ -517,7 +438,8 @@ forget(struct apply *a, const struct op_forget *op)
 	rc = run(st);
 	if (rc != SQLITE_OK)
 		return rc;
-	return add_history(a, op->uid, op->counted ? -1 : 0, op->counted ? -op->kept_bytes : 0,
+	a->sums.due = true;
+	return sums_add(&a->sums, op->uid, op->counted ? -1 : 0, op->counted ? -op->kept_bytes : 0,
 	    op->pruned_seq);
 }
 
@@ -567,7 +489,8 @@ apply_op(struct apply *a, const struct op *op)
 	case OP_PASS: {
 		const struct op_forget *f = o;
 
-		return add_history(a, f->uid, -1, -f->kept_bytes, f->pruned_seq);
+		a->sums.due = true;
+		return sums_add(&a->sums, f->uid, -1, -f->kept_bytes, f->pruned_seq);
 	}
 	case OP_OUTPUT:
 		return output(a, o);
@@ -585,8 +508,7 @@ apply_begin(struct apply *a)
 	int rc = run(a->st[APPLY_BEGIN]);
 
 	a->disagrees = NULL;
-	a->next_id = a->stored_next_id;
-	a->last_seq = a->stored_last_seq;
+	sums_begin(&a->sums);
 	if (rc == SQLITE_OK && a->trash_is_unlinked)
 		rc = run(a->st[APPLY_EMPTY_TRASH]);
 	return rc;
@@ -600,25 +522,11 @@ apply_batch(struct apply *a, const struct jbatch *b)
 	for (const struct op *op = jbatch_next_op(b, NULL); op != NULL && rc == SQLITE_OK;
 	    op = jbatch_next_op(b, op))
 		rc = apply_op(a, op);
-	if (b->next_id > a->next_id)
-		a->next_id = b->next_id;
-	if (b->last_seq > a->last_seq)
-		a->last_seq = b->last_seq;
+	if (b->next_id > a->sums.now.next_id)
+		a->sums.now.next_id = b->next_id;
+	if (a->sums.disagrees != NULL)
+		a->disagrees = a->sums.disagrees;
 	return rc;
-}
-
-static int
-put_meta(struct apply *a, const char *name, uint64_t value, uint64_t stored)
-{
-	struct record r;
-
-	if (value == stored)
-		return SQLITE_OK;
-	record_begin(&r, a->st[APPLY_META]);
-	record_text(&r, name);
-	record_int(&r, (int64_t)value);
-	record_finish(&r);
-	return run(r.st);
 }
 
 int
@@ -627,11 +535,9 @@ apply_finish(struct apply *a)
 	int rc = blobs_flush(&a->blobs);
 
 	if (rc == SQLITE_OK)
-		rc = flush_histories(a);
-	if (rc == SQLITE_OK)
-		rc = put_meta(a, "next_id", a->next_id, a->stored_next_id);
-	if (rc == SQLITE_OK)
-		rc = put_meta(a, "last_seq", a->last_seq, a->stored_last_seq);
+		rc = sums_finish(&a->sums);
+	if (a->sums.disagrees != NULL)
+		a->disagrees = a->sums.disagrees;
 	return rc;
 }
 
@@ -640,12 +546,9 @@ apply_commit(struct apply *a)
 {
 	int rc = run(a->st[APPLY_COMMIT]);
 
-	if (rc != SQLITE_OK)
-		return rc;
-	a->stored_next_id = a->next_id;
-	a->stored_last_seq = a->last_seq;
-	a->trash_is_unlinked = false;
-	return SQLITE_OK;
+	if (rc == SQLITE_OK)
+		a->trash_is_unlinked = false;
+	return rc;
 }
 
 void
@@ -654,6 +557,6 @@ apply_rollback(struct apply *a)
 	if (!sqlite3_get_autocommit(a->db))
 		run(a->st[APPLY_ROLLBACK]);
 	blobs_reset(&a->blobs);
-	a->nhistories = 0;
+	sums_reset(&a->sums);
 	apply_files_free(a);
 }

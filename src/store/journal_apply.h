@@ -6,6 +6,7 @@
  */
 #include "store/journal_batch.h"
 #include "store/journal_blob.h"
+#include "store/journal_sums.h"
 
 enum apply_statement {
 	APPLY_BEGIN, APPLY_COMMIT, APPLY_ROLLBACK,
@@ -14,26 +15,15 @@ enum apply_statement {
 	APPLY_UNLIVE, APPLY_DONE, APPLY_SPEC_NAMES, APPLY_DROP_ENV,
 	APPLY_UNDONE, APPLY_UNSPEC, APPLY_OUTPUT, APPLY_OUTPUT_FILES, APPLY_UNOUTPUT,
 	APPLY_TRASH, APPLY_EMPTY_TRASH, APPLY_SETTING, APPLY_UNSETTING, APPLY_QUEUE,
-	APPLY_UNQUEUE, APPLY_HISTORY_OF, APPLY_HISTORY, APPLY_META,
+	APPLY_UNQUEUE,
 	APPLY_STATEMENTS
 };
-
-struct apply_history { /* of one user, what this transaction adds */
-	uint32_t uid;
-	int64_t jobs, bytes;
-	uint64_t pruned_seq;
-};
-
-#define APPLY_HISTORIES 16
 
 struct apply {
 	sqlite3 *db;
 	sqlite3_stmt *st[APPLY_STATEMENTS];
 	struct blobs blobs;
-	struct apply_history histories[APPLY_HISTORIES];
-	size_t nhistories;
-	uint64_t next_id, last_seq;                 /* of the newest batch */
-	uint64_t stored_next_id, stored_last_seq;   /* what the journal has */
+	struct sums sums;
 	bool drop_env;
 	bool trash_is_unlinked; /* what stands in trash has been unlinked */
 	const char *disagrees; /* with SQLITE_CONSTRAINT and _CORRUPT: what was found otherwise */

@@ -86,7 +86,7 @@ struct jbatch {
 	size_t nrows, rows_cap;
 	uint64_t *pruned; /* ids of rows not in memory that this removes */
 	size_t npruned, pruned_cap;
-	uint64_t next_id, last_seq; /* of the store, when it was closed */
+	uint64_t next_id; /* of the store, when it was closed */
 	bool internal;    /* the journal's own: nobody is told */
 	bool prunes;      /* a slice of history */
 	store_commit_cb cb;

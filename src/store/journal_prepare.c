@@ -252,6 +252,8 @@ opening_prepare(struct opening *op)
 	if (rc == SQLITE_OK)
 		rc = note_boot(op);
 	if (rc == SQLITE_OK)
+		rc = sums_settle(op->db);
+	if (rc == SQLITE_OK)
 		rc = exec(op->db, "COMMIT");
 	if (rc == SQLITE_OK)
 		rc = read_numbers(op);

@@ -68,6 +68,7 @@ void record_command(const struct spec *spec, char out[RECORD_COMMAND_MAX + 1]);
 /* Places of some of them. */
 #define RECORD_DONE_SEQ 0
 #define RECORD_DONE_JOB 1
+#define RECORD_DONE_UID 2
 #define RECORD_DONE_FINISHED 17
 #define RECORD_DONE_KEPT 25
 #define RECORD_OUTPUT_NCOLUMNS 6

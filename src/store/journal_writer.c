@@ -399,6 +399,22 @@ turn(struct jwriter *w)
 		post(w, NULL);
 }
 
+/* Leaves nothing for the next start to add, where that can be. */
+static void
+settle(struct jwriter *w)
+{
+	struct apply *a = &w->apply;
+	int rc = apply_begin(a);
+
+	a->sums.due = true;
+	if (rc == SQLITE_OK)
+		rc = apply_finish(a);
+	if (rc == SQLITE_OK)
+		rc = apply_commit(a);
+	if (rc != SQLITE_OK)
+		apply_rollback(a);
+}
+
 static void *
 thread_main(void *arg)
 {
@@ -411,6 +427,8 @@ thread_main(void *arg)
 	}
 	while (w->pending.first != NULL && w->failed[0] == '\0' && write_pending(w))
 		;
+	if (w->failed[0] == '\0' && w->pending.first == NULL)
+		settle(w);
 	if (w->failed[0] == '\0')
 		checkpoint(w, SQLITE_CHECKPOINT_TRUNCATE);
 	return NULL;
@@ -450,8 +468,7 @@ jwriter_new(const struct jwriter_options *o)
 	w->has_ballast = !o->degraded;
 	w->degraded = w->state.degraded = o->degraded;
 	w->apply.trash_is_unlinked = o->trash_is_unlinked;
-	w->apply.stored_next_id = o->next_id;
-	w->apply.stored_last_seq = o->last_seq;
+	sums_set(&w->apply.sums, o->next_id, o->last_seq);
 	tune(w);
 	return w;
 }

@@ -15,7 +15,7 @@
  * people only, and indices are what SQLite's own check looks at.
  */
 static const char tables[] =
-    /* instance, boot_id, next_id, last_seq */
+    /* instance, boot_id; next_id and last_seq, beyond which rows may stand (journal_sums.h) */
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value, sum INTEGER NOT NULL) WITHOUT ROWID;"
     /* what the numbers mean; for the view */
     "CREATE TABLE code (kind TEXT, code INTEGER, name TEXT NOT NULL,"
@@ -61,7 +61,7 @@ static const char tables[] =
     "  paused INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL,"
     "  sum INTEGER NOT NULL) WITHOUT ROWID;"
-    /* sums over done, but for rows up to pruned_seq, which are about to go */
+    /* sums over done up to last_seq, but for rows up to pruned_seq, which are about to go */
     "CREATE TABLE history (uid INTEGER PRIMARY KEY, jobs INTEGER NOT NULL,"
     "  bytes INTEGER NOT NULL, pruned_seq INTEGER NOT NULL, sum INTEGER NOT NULL);";
 

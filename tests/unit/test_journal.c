@@ -1,6 +1,8 @@
 /* The durable store: changes, commits, what a restart finds, and reads. */
 #include "journal_fixture.h"
 
+#include <sys/wait.h>
+
 static const struct fx_spec plain;
 
 /* ---- what a restart finds ---- */
@@ -367,6 +369,57 @@ START_TEST(ids_and_seqs_never_go_back)
 	ck_assert_uint_eq(fx_store->ndone, 0);
 	ck_assert_int_eq(fx_store->output_bytes, 0);
 	ck_assert_int_eq(fx_check(NULL), 0);
+}
+END_TEST
+
+/* Leaves a journal as a killed slotd does: n done jobs of uid 0, two of uid 7, one pending. */
+static void
+die_with(int n)
+{
+	pid_t pid;
+
+	fx_close();
+	pid = fork();
+	if (pid == 0) {
+		fx_open();
+		fx_make_done(n, 0);
+		fx_make_done(2, 7);
+		fx_submit(&plain);
+		fx_commit();
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_int_eq(fx_check(NULL), 0);
+}
+
+/* Numbers and sums are not written with every commit. */
+START_TEST(a_killed_journal_has_its_numbers_and_sums)
+{
+	int n = _i == 0 ? 3 : 1100;
+
+	die_with(n);
+	ck_assert_str_eq(fx_query("SELECT value FROM meta WHERE name = 'last_seq'"),
+	    _i == 0 ? "0" : "1100");
+	for (int i = 0; i < 2; i++) {
+		fx_reopen();
+		ck_assert_uint_eq(fx_store->next_id, (uint64_t)n + 4);
+		ck_assert_uint_eq(fx_store->last_seq, (uint64_t)n + 2);
+		ck_assert_uint_eq(fx_store->ndone, (uint64_t)n + 2);
+		ck_assert_str_eq(fx_query("SELECT group_concat(uid || ' ' || jobs) FROM"
+		    " (SELECT * FROM history ORDER BY uid)"), _i == 0 ? "0 3,7 2" : "0 1100,7 2");
+		ck_assert_int_eq(fx_check(NULL), 0);
+	}
+}
+END_TEST
+
+START_TEST(a_damaged_completion_counts_but_its_bytes_do_not)
+{
+	die_with(3);
+	fx_sql("UPDATE done SET kept_bytes = 1 << 40 WHERE seq = 5");
+	fx_open();
+	ck_assert_uint_eq(fx_store->last_seq, 5);
+	ck_assert_uint_eq(fx_store->ndone, 5);
+	ck_assert_int_lt(fx_store->output_bytes, 1 << 20);
 }
 END_TEST
 
@@ -1006,6 +1059,8 @@ main(void)
 	tcase_add_test(commits, a_row_stays_until_it_is_committed);
 	tcase_add_test(commits, a_batch_has_what_was_when_it_was_named);
 	tcase_add_test(commits, ids_and_seqs_never_go_back);
+	tcase_add_loop_test(commits, a_killed_journal_has_its_numbers_and_sums, 0, 2);
+	tcase_add_test(commits, a_damaged_completion_counts_but_its_bytes_do_not);
 	tcase_add_test(commits, commits_are_counted);
 	suite_add_tcase(suite, commits);
 	tcase_add_checked_fixture(reads, fx_setup_open, fx_teardown);
