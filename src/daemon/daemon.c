@@ -419,13 +419,9 @@ take_state(struct daemon *d)
 static int
 make_loop(struct daemon *d)
 {
-	struct event_config *config = event_config_new();
-
-	if (config == NULL)
-		return failed(d, "out of memory", "slotd", 0);
-	event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
-	d->base = event_base_new_with_config(config);
-	event_config_free(config);
+	/* Not with precise timers: they cost a timerfd_settime each turn. What has to be on time
+	 * waits on the loop's own timer; libevent's bound waits that may be longer. */
+	d->base = event_base_new();
 	d->loop = d->base != NULL ? slot_loop_new(d->base) : NULL;
 	if (d->loop == NULL)
 		return failed(d, "no event loop", "slotd", errno);
