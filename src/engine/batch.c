@@ -103,7 +103,7 @@ ack(struct engine *e, const struct fact *f)
 	failpoint(FAILPOINT_ACK_BEFORE);
 	e->launch->ops->ack(e->launch, f->job->row->id, f->attempt);
 	if (failpoint_armed)
-		e->launch->ops->flush(e->launch); /* then it is true what the point says */
+		e->launch->ops->push(e->launch); /* then it is true what the point says */
 	failpoint(FAILPOINT_ACK_AFTER);
 }
 
@@ -186,6 +186,9 @@ on_commit(void *arg, uint64_t number, int error)
 		job_unref(b->facts[i].job);
 		free(b->facts[i].run);
 	}
+	/* The next job starts before anyone is told of the last one. */
+	if (e->launch != NULL)
+		e->launch->ops->flush(e->launch);
 	if (e->published_seq != seen)
 		hub_completed(e);
 	release_all(e, b);

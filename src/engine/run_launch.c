@@ -154,7 +154,7 @@ static void
 launched(struct engine *e)
 {
 	if (failpoint_armed)
-		e->launch->ops->flush(e->launch);
+		e->launch->ops->push(e->launch);
 	failpoint(FAILPOINT_LAUNCH_AFTER);
 }
 

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ACK_WAIT_MS 5  /* that acknowledgements alone wait for another frame */
 #define GOODBYE_MS 200 /* how long free waits for a launcher that has nothing to do */
 
 static struct conn *conn_of(struct launch *l)
@@ -112,13 +113,18 @@ static void give_up(struct conn *c, const char *why)
 
 /* ---- sending ---- */
 
-void conn_flush(struct launch *l)
+static bool can_send(const struct conn *c)
+{
+	return !c->lost && !c->freed && !c->ended && !outbox_is_empty(&c->outbox);
+}
+
+static void conn_push(struct launch *l)
 {
 	static const struct timeval soon = {.tv_usec = 2000};
 	struct conn *c = conn_of(l);
 	int error;
 
-	if (c->lost || c->freed || c->ended || outbox_is_empty(&c->outbox))
+	if (!can_send(c))
 		return;
 	do
 		error = outbox_send(&c->outbox, c->fd);
@@ -148,13 +154,25 @@ void conn_flush(struct launch *l)
 	give_up(c, strerror(error));
 }
 
+/* Nobody waits for an acknowledgement: alone it would wake the launcher for nothing. */
+void conn_flush(struct launch *l)
+{
+	static const struct timeval ack_wait = {.tv_usec = ACK_WAIT_MS * 1000};
+	struct conn *c = conn_of(l);
+
+	if (!outbox_only_acks(&c->outbox))
+		conn_push(l);
+	else if (can_send(c) && !event_pending(c->retry, EV_TIMEOUT, NULL))
+		event_add(c->retry, &ack_wait);
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
 
 	(void)fd;
 	(void)what;
-	conn_flush(&c->base);
+	conn_push(&c->base);
 }
 
 static void on_retry(evutil_socket_t fd, short what, void *arg)
@@ -166,7 +184,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	if (c->ended)
 		conn_lose(c, "slotd-launcher closed its socket");
 	else
-		conn_flush(&c->base);
+		conn_push(&c->base);
 }
 
 /* ---- requests ---- */
@@ -331,6 +349,7 @@ static const struct launch_ops conn_ops = {
     .flush = conn_flush,
     .free = conn_free,
     .close_stdin = conn_close_stdin,
+    .push = conn_push,
 };
 
 struct conn *conn_new(const struct launch_handlers *handlers, void *arg)

@@ -110,13 +110,16 @@ struct launch_ops { /* what is asked before on_ready is sent with it */
 	    enum launch_scope scope, uint64_t token);
 	void (*ack)(struct launch *l, uint64_t job, uint32_t attempt); /* exit recorded */
 	void (*ceiling)(struct launch *l, uint32_t slots); /* never more than this at once */
-	void (*flush)(struct launch *l); /* sends what is queued: once a turn */
+	/* Sends what is queued: once a turn. Acknowledgements alone may wait for another frame, a
+	 * few milliseconds at most. */
+	void (*flush)(struct launch *l);
 	/* Closes: in memory mode that ends every job. One that `keeps` goes on with its jobs, and
 	 * drops RUN and SIGNAL frames that it had not read. */
 	void (*free)(struct launch *l);
 	/* We closed our end of the job's stdin: so does who keeps it. Only where it `keeps`, NULL
 	 * is allowed elsewhere. */
 	void (*close_stdin)(struct launch *l, uint64_t job, uint32_t attempt);
+	void (*push)(struct launch *l); /* flush that makes nothing wait */
 };
 
 struct launch {

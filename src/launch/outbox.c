@@ -41,6 +41,11 @@ bool outbox_is_empty(const struct outbox *box)
 	return !box->first;
 }
 
+bool outbox_only_acks(const struct outbox *box)
+{
+	return box->first && box->first == box->open_ack;
+}
+
 /* A frame of `len` bytes, zeroed, with room for more. NULL: no memory. */
 static struct outgoing *outgoing_new(enum frame_type type, size_t len, size_t room)
 {

@@ -17,6 +17,8 @@ struct outbox {
 
 void outbox_init(struct outbox *box);
 bool outbox_is_empty(const struct outbox *box);
+/* Only acknowledgements wait, and there is room for more in their frame. */
+bool outbox_only_acks(const struct outbox *box);
 /* Moves all that is in `from` behind what is in `to`. */
 void outbox_move(struct outbox *to, struct outbox *from);
 /* Drops all frames and closes their descriptors. */

@@ -175,7 +175,7 @@ fake_close_stdin(struct launch *l, uint64_t job, uint32_t attempt)
 }
 
 static const struct launch_ops fake_ops = { fake_run, fake_cancel, fake_signal, fake_ack,
-	fake_ceiling, fake_flush, fake_free, fake_close_stdin };
+	fake_ceiling, fake_flush, fake_free, fake_close_stdin, fake_flush };
 
 /* The launcher heard exactly this since it was last asked. */
 static inline void

@@ -705,6 +705,41 @@ START_TEST(a_launcher_that_exits_says_its_status)
 }
 END_TEST
 
+static void
+ack(uint64_t job)
+{
+	l->ops->ack(l, job, 1);
+	l->ops->flush(l);
+}
+
+START_TEST(acknowledgements_alone_wait_for_company)
+{
+	seen.ack = false;
+	start_fake("frames");
+	until(&seen.exits, 1); /* HELLO */
+	ack(1);
+	ack(2);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	ack(3);
+	until(&seen.exits, 2);
+	ck_assert_int_eq(seen.last.exit_code, 3);
+	ack(4);
+	l->ops->ceiling(l, 5);
+	l->ops->flush(l);
+	until(&seen.exits, 4);
+	ck_assert_int_eq(seen.last.exit_code, 0); /* behind it */
+	l->ops->ack(l, 5, 1);
+	l->ops->push(l);
+	until(&seen.exits, 5);
+	ck_assert_int_eq(seen.last.exit_code, 1);
+	for (uint64_t i = 0; i < FRAME_ACKS_MAX; i++) /* a frame's worth doesn't wait */
+		ack(6 + i);
+	until(&seen.exits, 6);
+	ck_assert_int_eq(seen.last.exit_code, (int)FRAME_ACKS_MAX);
+	ck_assert_uint_eq(seen.lost, 0);
+}
+END_TEST
+
 START_TEST(a_launcher_that_closes_its_socket_is_lost)
 {
 	start_fake("close");
@@ -776,6 +811,24 @@ send_held(int fd, int kept, unsigned n)
 			memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)) + i * sizeof(int), &kept, sizeof(int));
 	}
 	sendmsg(fd, &m, 0);
+}
+
+/* Tells of each frame that it gets: how many entries an ACK has, 0 for another. */
+static int
+tell_frames(int fd)
+{
+	struct launch_exit ex = {.attempt = 1};
+	struct frame_exit told;
+	union frame f;
+
+	fcntl(fd, F_SETFL, 0); /* it waits */
+	while (recv(fd, &f, sizeof(f), 0) > 0) {
+		ex.job++;
+		ex.exit_code = f.head.type == FRAME_ACK ? (int)frame_ack_count(&f.ack) : 0;
+		frame_exit_pack(&told, &ex, FRAME_EXIT_GONE | FRAME_BEST_EFFORT);
+		send(fd, &told, sizeof(told), 0);
+	}
+	return 0;
 }
 
 /* The next frame must be of this type, or we end. */
@@ -863,6 +916,8 @@ fake_launcher(const char *how, int fd)
 		return fake_keeper(how, fd);
 	if (strcmp(how, "exit") == 0)
 		return 9;
+	if (strcmp(how, "frames") == 0)
+		return tell_frames(fd);
 	if (strcmp(how, "close") == 0) {
 		close(fd);
 		for (;;)
@@ -902,6 +957,7 @@ main(int argc, char **argv)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_launcher_that_cannot_start_is_an_error);
 	tcase_add_test(tc, a_launcher_that_exits_says_its_status);
+	tcase_add_test(tc, acknowledgements_alone_wait_for_company);
 	tcase_add_test(tc, a_launcher_that_closes_its_socket_is_lost);
 	tcase_add_test(tc, garbage_from_a_launcher_ends_the_connection_only);
 	tcase_add_test(tc, last_words_of_a_launcher_are_heard);
