@@ -119,6 +119,7 @@ pool_new(struct slot_loop *loop, const char *files_dir)
 	pool->loop = loop;
 	pool->on_data = on_data;
 	pool->on_closed = on_closed;
+	capture_pool_watch_init(pool);
 	pthread_mutex_init(&pool->group.lock, NULL);
 	pool->files_max = INT64_MAX;
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 4 < INT64_MAX)
@@ -159,6 +160,7 @@ capture_pool_free(struct capture_pool *pool)
 	pool->thread = NULL; /* nothing more for it to do when its last notes free captures */
 	pool->ending = true;
 	capture_thread_free(thread);
+	slot_loop_timer_clear(pool->loop, &pool->watch_timer);
 	spool_free(pool->spool);
 	pthread_mutex_destroy(&pool->group.lock);
 	free(pool->files_dir);

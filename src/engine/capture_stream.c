@@ -1,7 +1,7 @@
 /*
- * A job that writes nothing is the common case and costs a pipe, a registration and one look at
- * the end: our own copy of the write end keeps the read end from hanging up when the job ends,
- * so that the loop first hears of it by the job's exit.
+ * A job that is short and writes little is the common case, and costs a pipe and one look at the
+ * end: a pipe that nobody follows is not watched for its first moments. A job that fills it in
+ * that time waits a little, so after one that did, those of the next jobs are watched at once.
  */
 #include "engine/capture_stream.h"
 
@@ -12,27 +12,115 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BIG_FILE_BYTES (1024 * 1024) /* not closed on the loop */
-#define FD_PATH_MAX 40
+#define UNWATCHED_US 10000 /* a young pipe; then the loop reads it … */
+#define EAGER_STREAMS 128  /* … and after one of more than memory takes, these many at once */
 
-/* An open pipe. Either the loop reads it (ev is added) or it is lent to the thread. */
+enum watch_state {
+	WATCH_LATER, /* among pool->unwatched */
+	WATCH_LOOP,  /* ev is added */
+	WATCH_LENT,  /* the thread reads it */
+};
+
+/* An open pipe. */
 struct capture_watch {
 	struct capture_stream *stream;
 	struct capture_pipe pipe;
 	struct event ev;
-	bool lent;
+	enum watch_state state;
 	bool nonblocking;
+	int64_t due_us; /* of WATCH_LATER */
+	TAILQ_ENTRY(capture_watch) in_unwatched;
 };
 
 static struct capture_pool *
 stream_pool(const struct capture_stream *s)
 {
 	return slot_container_of(s->ring.group, struct capture_pool, group);
+}
+
+/* ---- being watched ---- */
+
+static void
+watch_end(struct capture_watch *w)
+{
+	switch (w->state) {
+	case WATCH_LATER:
+		TAILQ_REMOVE(&stream_pool(w->stream)->unwatched, w, in_unwatched);
+		return;
+	case WATCH_LOOP:
+		event_del(&w->ev);
+		return;
+	case WATCH_LENT:
+		return;
+	}
+}
+
+/* Whether the loop reads it now. */
+static bool
+watch_begin(struct capture_watch *w)
+{
+	if (event_add(&w->ev, NULL) < 0)
+		return false;
+	if (w->state == WATCH_LATER)
+		TAILQ_REMOVE(&stream_pool(w->stream)->unwatched, w, in_unwatched);
+	w->state = WATCH_LOOP;
+	return true;
+}
+
+/* The timer is left alone when the pipe that it was set for goes: at worst it rings once in vain. */
+static bool
+set_timer(struct capture_pool *pool)
+{
+	const struct capture_watch *first = TAILQ_FIRST(&pool->unwatched);
+
+	return !first || slot_timer_armed(&pool->watch_timer) ||
+	    slot_loop_timer_set(pool->loop, &pool->watch_timer, first->due_us) == 0;
+}
+
+static void
+on_watch_timer(struct slot_timer *timer)
+{
+	struct capture_pool *pool = slot_container_of(timer, struct capture_pool, watch_timer);
+	int64_t now_us = slot_loop_now_us(pool->loop);
+	struct capture_watch *w;
+
+	while ((w = TAILQ_FIRST(&pool->unwatched)) != NULL && w->due_us <= now_us)
+		if (!watch_begin(w)) { /* the kernel is short of memory */
+			w->due_us = now_us + UNWATCHED_US;
+			break;
+		}
+	(void)set_timer(pool); /* (it had its place in the heap) */
+}
+
+/* The loop reads it, now or soon. */
+static bool
+watch_soon(struct capture_watch *w, bool at_once)
+{
+	struct capture_pool *pool = stream_pool(w->stream);
+
+	if (pool->eager > 0) {
+		pool->eager--;
+		at_once = true;
+	}
+	w->state = WATCH_LATER;
+	w->due_us = slot_loop_now_us(pool->loop) + UNWATCHED_US;
+	TAILQ_INSERT_TAIL(&pool->unwatched, w, in_unwatched);
+	if ((!at_once && set_timer(pool)) || watch_begin(w))
+		return true;
+	watch_end(w);
+	return false;
+}
+
+void
+capture_pool_watch_init(struct capture_pool *pool)
+{
+	TAILQ_INIT(&pool->unwatched);
+	pool->watch_timer.fire = on_watch_timer;
 }
 
 /* ---- the end ---- */
@@ -84,14 +172,12 @@ watch_finish(struct capture_watch *w)
 		drop_file(s, ring_finish(&s->ring), size);
 }
 
-/* Closes a pipe that the loop reads. */
+/* Closes a pipe that is not lent. */
 static void
 watch_close(struct capture_watch *w)
 {
-	event_del(&w->ev);
+	watch_end(w);
 	close(w->pipe.read_fd);
-	if (w->pipe.write_fd >= 0)
-		close(w->pipe.write_fd);
 	watch_finish(w);
 }
 
@@ -136,15 +222,15 @@ give_to_thread(struct capture_watch *w)
 	int error;
 
 	make_nonblocking(w);
-	event_del(&w->ev);
+	watch_end(w);
 	ring_set_shared(r, true);
-	w->lent = true;
+	w->state = WATCH_LENT;
 	error = capture_thread_take(stream_pool(w->stream)->thread, &w->pipe);
 	if (error == 0)
 		return 0;
-	w->lent = false;
 	ring_set_shared(r, false);
-	event_add(&w->ev, NULL);
+	w->state = WATCH_LOOP;
+	watch_begin(w);
 	return error;
 }
 
@@ -156,6 +242,7 @@ watch_lend(struct capture_watch *w)
 	struct ring *r = &w->stream->ring;
 	int error = 0;
 
+	pool->eager = EAGER_STREAMS;
 	if (capture_pool_thread(pool, &error))
 		error = give_to_thread(w);
 	if (error && r->fd < 0 && r->limit > RING_MEMORY_MAX)
@@ -181,7 +268,7 @@ watch_read(struct capture_watch *w, size_t max)
 		ring_append(&w->stream->ring, pool->scratch, (size_t)n);
 		return (size_t)n;
 	}
-	/* An end comes only where we hold no write end, and would come again and again. */
+	/* The end, when all that write are gone, would come again and again. */
 	if (n == 0 || errno != EAGAIN)
 		event_del(&w->ev);
 	return 0;
@@ -213,13 +300,13 @@ capture_stream_drain(struct capture_stream *s)
 
 	if (!w)
 		return;
-	if (!w->lent) {
+	if (w->state != WATCH_LENT) {
 		if (ioctl(w->pipe.read_fd, FIONREAD, &held) < 0 || held < 0)
 			held = 0;
 		if (held > 0 && ring_needs_file(&s->ring, (size_t)held))
 			watch_lend(w);
 	}
-	if (w->lent) {
+	if (w->state == WATCH_LENT) {
 		capture_thread_request(stream_pool(s)->thread, &w->pipe, CAPTURE_REQUEST_DRAIN);
 		return;
 	}
@@ -240,7 +327,7 @@ capture_stream_drop(struct capture_stream *s)
 {
 	struct capture_watch *w = s->watch;
 
-	if (w && w->lent)
+	if (w && w->state == WATCH_LENT)
 		capture_thread_request(stream_pool(s)->thread, &w->pipe, CAPTURE_REQUEST_DROP);
 	else if (w)
 		watch_close(w);
@@ -271,29 +358,9 @@ capture_stream_fini(struct capture_stream *s)
 
 /* ---- pipes, new and handed back ---- */
 
+/* Takes the read end on success. 0 or -errno. */
 static int
-open_pipe(struct capture_pipe *p, int *write_end)
-{
-	int fds[2], own, error;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return -errno;
-	own = fcntl(fds[1], F_DUPFD_CLOEXEC, 0);
-	if (own < 0) {
-		error = -errno;
-		close(fds[0]);
-		close(fds[1]);
-		return error;
-	}
-	p->read_fd = fds[0];
-	p->write_fd = own;
-	*write_end = fds[1];
-	return 0;
-}
-
-/* Takes the pipe on success. 0 or -errno. */
-static int
-watch_pipe(struct capture_stream *s, bool want_data, const struct capture_pipe *pipe)
+watch_pipe(struct capture_stream *s, int read_fd, bool want_data, bool at_once)
 {
 	struct event_base *base = slot_loop_base(stream_pool(s)->loop);
 	struct capture_watch *w = calloc(1, sizeof(*w));
@@ -301,12 +368,11 @@ watch_pipe(struct capture_stream *s, bool want_data, const struct capture_pipe *
 	if (!w)
 		return -ENOMEM;
 	w->stream = s;
-	w->pipe.read_fd = pipe->read_fd;
-	w->pipe.write_fd = pipe->write_fd;
+	w->pipe.read_fd = read_fd;
 	w->pipe.ring = &s->ring;
 	atomic_init(&w->pipe.want_data, want_data);
-	if (event_assign(&w->ev, base, w->pipe.read_fd, EV_READ | EV_PERSIST, on_readable, w) < 0
-	    || event_add(&w->ev, NULL) < 0) {
+	if (event_assign(&w->ev, base, read_fd, EV_READ | EV_PERSIST, on_readable, w) < 0
+	    || !watch_soon(w, at_once)) {
 		free(w);
 		return -ENOMEM;
 	}
@@ -317,43 +383,28 @@ watch_pipe(struct capture_stream *s, bool want_data, const struct capture_pipe *
 int
 capture_stream_open(struct capture_stream *s, bool want_data, int *write_end)
 {
-	struct capture_pipe pipe;
-	int error, fd = -1;
+	int error, fds[2];
 
 	if (!slot_loop_base(stream_pool(s)->loop))
 		return -ENOTSUP;
 	if (s->opened)
 		return -EALREADY;
-	error = open_pipe(&pipe, &fd);
-	if (error)
-		return error;
-	error = watch_pipe(s, want_data, &pipe);
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	error = watch_pipe(s, fds[0], want_data, want_data);
 	if (error) {
-		close(pipe.read_fd);
-		close(pipe.write_fd);
-		close(fd);
+		close(fds[0]);
+		close(fds[1]);
 		return error;
 	}
 	s->opened = true;
-	*write_end = fd;
+	*write_end = fds[1];
 	return 0;
-}
-
-/* A write end of our own, as of a pipe opened here; without (it may be another user's by now) a
- * pipe that hangs up is no longer looked at until it is drained. */
-static int
-open_write_end(int read_fd)
-{
-	char path[FD_PATH_MAX];
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", read_fd);
-	return open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
 }
 
 int
 capture_stream_adopt(struct capture_stream *s, bool want_data, int read_end)
 {
-	struct capture_pipe pipe = {.read_fd = read_end};
 	int error;
 
 	if (s->opened) {
@@ -369,12 +420,9 @@ capture_stream_adopt(struct capture_stream *s, bool want_data, int read_end)
 		close(read_end);
 		return -ENOTSUP;
 	}
-	pipe.write_fd = open_write_end(read_end);
-	error = watch_pipe(s, want_data, &pipe);
+	error = watch_pipe(s, read_end, want_data, true);
 	if (error) {
-		close(pipe.read_fd);
-		if (pipe.write_fd >= 0)
-			close(pipe.write_fd);
+		close(read_end);
 		return error;
 	}
 	if (s->ring.fd >= 0 || s->ring.end >= RING_MEMORY_MAX)
@@ -387,7 +435,7 @@ capture_stream_dup(const struct capture_stream *s)
 {
 	int fd;
 
-	if (!s->watch || s->watch->lent) /* (a lent one is the thread's to close) */
+	if (!s->watch || s->watch->state == WATCH_LENT) /* (a lent one is the thread's to close) */
 		return -EBADF;
 	fd = fcntl(s->watch->pipe.read_fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
@@ -402,6 +450,11 @@ capture_stream_closed(const struct capture_stream *s)
 void
 capture_stream_want_data(struct capture_stream *s, bool want)
 {
-	if (s->watch)
-		atomic_store_explicit(&s->watch->pipe.want_data, want, memory_order_relaxed);
+	struct capture_watch *w = s->watch;
+
+	if (!w)
+		return;
+	atomic_store_explicit(&w->pipe.want_data, want, memory_order_relaxed);
+	if (want && w->state == WATCH_LATER)
+		watch_begin(w); /* (if it can't be yet, it will be when it is due) */
 }

@@ -4,14 +4,16 @@
  * One stream of a capture: the ring, and as long as it is open the pipe that fills it, which
  * the loop reads at first and the output thread once there is much. Private to captures.
  */
+#include "core/loop.h"
 #include "engine/capture_thread.h"
 #include "engine/ring.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct capture_stream;
-struct slot_loop;
+struct capture_watch;
 struct spool;
 
 /* What all streams share. */
@@ -24,6 +26,9 @@ struct capture_pool {
 	struct spool *spool; /* NULL: output dies with the engine */
 	bool ending;         /* starts no thread any more */
 	bool leaving;        /* the engine ends: what streams keep stays for the next one */
+	TAILQ_HEAD(, capture_watch) unwatched; /* pipes that the loop does not read yet, by age */
+	struct slot_timer watch_timer;         /* … until it is time for the oldest */
+	unsigned eager;                        /* so many streams are watched from the first */
 	/* More can be read. Maybe called inside drain. */
 	void (*on_data)(struct capture_stream *s);
 	/* The thread was asked to drain or drop and has closed the pipe; never called inside
@@ -38,6 +43,8 @@ struct capture_stream {
 	uint8_t number;              /* 1 or 2 */
 	bool opened;
 };
+
+void capture_pool_watch_init(struct capture_pool *pool);
 
 /* The output thread, started at need. NULL: *error is -errno. */
 struct capture_thread *capture_pool_thread(struct capture_pool *pool, int *error);

@@ -145,7 +145,7 @@ on_pipe_ready(struct capture_thread *t, struct capture_pipe *p)
 			post(t, p, CAPTURE_NOTE_DATA);
 		return;
 	}
-	/* An end comes only where we hold no write end, and would come again and again. */
+	/* The end, when all that write are gone, would come again and again. */
 	if (n == 0 || errno != EAGAIN)
 		epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, p->read_fd, NULL);
 }
@@ -172,9 +172,7 @@ close_pipe(struct capture_thread *t, struct capture_pipe *p)
 	/* Not left to close: another process may hold the read end too. */
 	epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, p->read_fd, NULL);
 	close(p->read_fd);
-	if (p->write_fd >= 0)
-		close(p->write_fd);
-	p->read_fd = p->write_fd = -1;
+	p->read_fd = -1;
 	post(t, p, CAPTURE_NOTE_CLOSED);
 }
 

@@ -16,7 +16,7 @@ struct capture_thread;
 
 enum capture_note {
 	CAPTURE_NOTE_DATA = 1,   /* the ring has more */
-	CAPTURE_NOTE_CLOSED = 2, /* the thread is done with the pipe, both ends are closed */
+	CAPTURE_NOTE_CLOSED = 2, /* the thread is done with the pipe, it is closed */
 };
 
 enum capture_request {
@@ -28,8 +28,7 @@ enum capture_request {
 /* A pipe; embedded in its owner. The thread's from capture_thread_take to the CLOSED note,
  * its ring being shared as long; only want_data may be changed meanwhile. */
 struct capture_pipe {
-	int read_fd;  /* non-blocking */
-	int write_fd; /* our copy of the write end: keeps the read end from ever hanging up */
+	int read_fd; /* non-blocking */
 	struct ring *ring;
 	atomic_bool want_data; /* whether DATA notes are wanted */
 

@@ -1258,36 +1258,18 @@ START_TEST(what_a_pipe_held_meanwhile_is_drained)
 }
 END_TEST
 
-START_TEST(an_adopted_pipe_does_not_hang_up)
-{
-	struct capture *c = new_capture(1, MIB);
-	int job = open_stream(c), held = capture_dup_read_end(c, 1), i;
-
-	restart_engine(c);
-	close(job);
-	c = new_capture(1, MIB);
-	ck_assert_int_eq(capture_adopt(c, 1, held), 0);
-	for (i = 0; i < 10; i++)
-		ck_assert_int_eq(event_base_loop(base, EVLOOP_NONBLOCK), 0);
-	ck_assert(!capture_closed(c, 1));
-	ck_assert_int_eq(fcntl(held, F_GETFL) & O_NONBLOCK, 0); /* nothing ever came from it */
-	capture_unref(c);
-}
-END_TEST
-
-/* A socket stands for a pipe that can't be opened for writing. */
 START_TEST(a_hang_up_is_met_once)
 {
 	struct capture *c = new_capture(1, MIB);
-	int ends[2];
+	int job = open_stream(c), held = capture_dup_read_end(c, 1);
 
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-	ck_assert_int_eq(capture_adopt(c, 1, ends[0]), 0);
-	job_writes(c, ends[1], 0, 1000);
-	close(ends[1]);
-	event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
-	ck_assert_int_eq(event_base_get_num_events(base, EVENT_BASE_COUNT_ACTIVE), 0);
+	restart_engine(c);
+	c = new_capture(1, MIB);
+	ck_assert_int_eq(capture_adopt(c, 1, held), 0);
+	job_writes(c, job, 0, 1000);
+	close(job);
+	/* It returns: nothing is waited for any more. */
+	ck_assert_int_eq(event_base_dispatch(base), 1);
 	ck_assert(!capture_closed(c, 1));
 	drain(c);
 	check_capture(c, 0, 1000);
@@ -1573,7 +1555,6 @@ main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_capture_goes_on_after_a_kill);
 	tcase_add_test(tc, what_a_pipe_held_meanwhile_is_drained);
-	tcase_add_test(tc, an_adopted_pipe_does_not_hang_up);
 	tcase_add_test(tc, a_hang_up_is_met_once);
 	tcase_add_test(tc, a_lost_job_keeps_its_output);
 	tcase_add_test(tc, what_is_short_is_taken_from_memory);
