@@ -34,7 +34,7 @@ def parse():
     p.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     p.add_argument("--list", action="store_true", help="what there is to measure, and the targets")
     p.add_argument("--quick", action="store_true",
-                   help="fewer and shorter runs, queues a tenth as long, in two minutes")
+                   help="fewer and shorter runs, queues a twentieth as long, in two minutes")
     p.add_argument("--json", metavar="FILE", help="keep all figures there")
     p.add_argument("--from", nargs="+", metavar="FILE", dest="kept",
                    help="measure nothing, take what --json kept, where twice the later")

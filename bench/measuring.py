@@ -26,7 +26,7 @@ class Size:
 
 
 FULL = Size(5, 1, 1)
-QUICK = Size(3, 0.1, 0.1)
+QUICK = Size(3, 0.1, 0.05)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def results(document):
         "Ratios are of medians of runs taken alternately. Absolute figures are this machine's, on",
         "this day: only those of one row compare." +
         ("" if document["size"] == "full" else
-         " Rows marked quick are of fewer and shorter runs, with queues a tenth as long."),
+         " Rows marked quick are of fewer and shorter runs, with queues a twentieth as long."),
         "",
         f"{count(document)}.",
         "",

@@ -1,6 +1,7 @@
 """P10 to P15: the executor in process, maps, subscribers, an idle daemon, its instructions, its
 recovery.
 """
+import contextlib
 import json
 import os
 import statistics
@@ -35,29 +36,34 @@ def p10(b):
 
 
 def p11(b):
-    """`slotctl map -- /bin/true {}`, whose input is written line by line as it is taken: resident
-    memory of slotctl and slotd when the 10^5th line is written and when the last one is."""
-    first, last = b.length(100_000), b.length(1_000_000)
+    """`slotctl map -- /bin/true {}` of a file of lines: resident memory of slotctl and of slotd when
+    the 10^5th job is done, and again just before the last one is."""
+    last = b.length(1_000_000)
+    first = min(last // 2, max(b.length(100_000), 20_000))  # history is full by then
     with run.directory() as where, b.daemon(where) as d:
-        client = subprocess.Popen(
-            [os.path.join(b.build, "slotctl"), "--socket", d.socket, "map", "--", TRUE, "{}"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=d.environ)
+        with open(os.path.join(where, "lines"), "w+", encoding="ascii") as lines:
+            lines.writelines(f"{n}\n" for n in range(1, last + 1))
+            lines.seek(0)
+            client = subprocess.Popen(
+                [os.path.join(b.build, "slotctl"), "--socket", d.socket, "map", "--", TRUE, "{}"],
+                stdin=lines, stdout=subprocess.DEVNULL, env=d.environ)
         try:
-            seen = {}
-            for n in range(1, last + 1):
-                client.stdin.write(f"{n}\n")
-                if n in (first, last):
-                    client.stdin.flush()
-                    seen[n] = (run.rss_bytes(client.pid), run.rss_bytes(d.pid))
-            _, said = client.communicate(timeout=run.SECONDS_MAX)
+            seen = []  # (jobs done, of slotctl, of slotd)
+            while client.poll() is None:
+                with contextlib.suppress(Failed, FileNotFoundError):  # it ends just now
+                    sample = (run.rss_bytes(client.pid), run.rss_bytes(d.pid))
+                    seen.append((d.call("stats.get")["completed"], *sample))
+                time.sleep(0.1)
         finally:
             run.end(client)
     if client.returncode != 0:
-        raise Failed(f"slotctl map ended with {client.returncode}: {said[-300:]}")
-    (client1, engine1), (client2, engine2) = seen[first], seen[last]
+        raise Failed(f"slotctl map ended with {client.returncode}")
+    _, client1, engine1 = next(sample for sample in seen if sample[0] >= first)
+    done, client2, engine2 = seen[-1]
+    b.raw["resident"] = seen[::max(1, len(seen) // 200)]
     grown = client2 + engine2 - client1 - engine1
-    return {"growth": Figure(grown / MIB, f"slotctl {client1 / MIB:.1f} → {client2 / MIB:.1f} MiB, "
+    return {"growth": Figure(grown / MIB, f"to line {done:,}; "
+                             f"slotctl {client1 / MIB:.1f} → {client2 / MIB:.1f} MiB, "
                              f"slotd {engine1 / MIB:.1f} → {engine2 / MIB:.1f} MiB")}
 
 
@@ -88,16 +94,16 @@ def p12(b):
 
 def p13(b):
     """Context switches of every thread of slotd and slotd-launcher in ten seconds, after a thousand
-    jobs and two seconds of rest; resident memory of both (shared pages counted in each) just after
+    jobs and a second of rest; resident memory of both (shared pages counted in each) just after
     the start."""
     result = {}
     for store in ("memory", "full"):
         with run.directory() as where, b.daemon(where, store=store) as d:
             resident = [run.rss_bytes(pid) for pid in d.pids]
             b.jobs(d, 1000)
-            time.sleep(2)
+            time.sleep(1)
             before = run.context_switches(*d.pids)
-            time.sleep(10 * b.size.length)
+            time.sleep(max(2, 10 * b.size.length))
             switches = run.context_switches(*d.pids) - before
         engine, launcher = (n / MIB for n in resident)
         result[f"wakeups_{store}"] = Figure(switches)
