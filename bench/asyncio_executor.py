@@ -72,4 +72,5 @@ async def main(count):
           f'"first_per_s":{count / first:.1f}}}')
 
 
-asyncio.run(main(int(sys.argv[1])))
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

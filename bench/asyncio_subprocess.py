@@ -1,44 +1,15 @@
 #!/usr/bin/env python3
-"""The AsyncExecutor pattern as asyncio programs have it, each action a subprocess: how many
-/bin/true it runs in a second, at most four at once, with the event loop's own child watcher.
+"""The AsyncExecutor pattern with a subprocess for each action: how many /bin/true it runs in a
+second, at most four at once, with the child watcher that the event loop has anyway.
 
         asyncio_subprocess.py COUNT
 """
 import asyncio
-import collections
 import json
 import sys
 import time
 
-LIMIT = 4
-
-
-class AsyncExecutor:
-    def __init__(self, max_running_actions):
-        self.max_running_actions = max_running_actions
-        self.running_actions = 0
-        self.pending_actions = collections.deque()
-
-    def submit(self, action, *args):
-        future = asyncio.get_running_loop().create_future()
-        if self.running_actions < self.max_running_actions:
-            self.start(future, action, args)
-        else:
-            self.pending_actions.append((future, action, args))
-        return future
-
-    def start(self, future, action, args):
-        self.running_actions += 1
-        asyncio.ensure_future(self.run(future, action, args))
-
-    async def run(self, future, action, args):
-        try:
-            future.set_result(await action(*args))
-        except Exception as error:
-            future.set_exception(error)
-        self.running_actions -= 1
-        if self.pending_actions:
-            self.start(*self.pending_actions.popleft())
+from asyncio_executor import LIMIT, AsyncExecutor
 
 
 async def action(command):
