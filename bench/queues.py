@@ -136,7 +136,7 @@ class Backlog:
             "cancel": lambda: b.driver("call", d.socket, few, WINDOW, "job.cancel",
                                        '{"jobs":[@]}', middle, self.step),
             "list": lambda: b.driver("call", d.socket, few, 1, "job.list", LIST_PAGE,
-                                     middle, self.step),
+                                     middle - self.length // 4, self.step),
             "run": lambda: b.driver("run", d.socket, few, 4),
         }
 
@@ -210,7 +210,7 @@ def p9(b):
     that of the operation that grows most. Wall: medians of eight rounds that take the lengths in
     turn, by the driver, so that a start and finish has the kernel's part too. Instructions: of the
     engine, by callgrind."""
-    lengths = [b.length(10 ** e) for e in (3, 4, 5, 6)]
+    lengths = sorted({max(1000, b.length(10 ** e)) for e in (3, 4, 5, 6)})
     short, long = lengths[0], lengths[-1]
     result = {}
     for store in ("memory", "full"):
