@@ -75,6 +75,7 @@ struct map {
 	struct slot_future *over;
 	struct event *kick;     /* one turn of the flow, soon */
 	struct event *progress; /* NULL: not asked for */
+	struct event *credit_timer;
 
 	struct slot_stream *stream;
 	json_t *defaults;       /* of the jobs, for map.open */
@@ -82,6 +83,7 @@ struct map {
 	int64_t window, with_output;
 	int64_t credit;         /* jobs that may be pushed */
 	int64_t consumed;       /* completions to be credited */
+	bool credit_due;        /* however few they are */
 	int64_t seq;            /* of the last item read */
 	char key[48];           /* what the jobs' keys begin with; empty: they have none */
 	int64_t nagain;         /* items to be pushed again */

@@ -9,6 +9,9 @@
 #include "ctl/outcome.h"
 
 #define FLOW_CANCEL_IDS 16384
+/* So much of the window is credited, and filled again, with one message; less waits so long. */
+#define FLOW_CREDIT_SHARE 8
+#define FLOW_CREDIT_US 2000
 
 void
 map_flow_kick(struct map *m)
@@ -227,14 +230,31 @@ is_over(const struct map *m)
 	return m->signo != 0 || (m->items.count == 0 && map_print_is_idle(m));
 }
 
+/* What is consumed makes room in the window. */
+static void
+give_credit(struct map *m)
+{
+	const struct timeval pause = { .tv_usec = FLOW_CREDIT_US };
+
+	if (m->consumed == 0 || m->stream_over)
+		return;
+	if (m->consumed < m->window / FLOW_CREDIT_SHARE && !m->credit_due &&
+	    (event_pending(m->credit_timer, EV_TIMEOUT, NULL) ||
+		event_add(m->credit_timer, &pause) == 0))
+		return;
+	if (slot_stream_credit(m->stream, (uint64_t)m->consumed) != 0)
+		return;
+	m->consumed = 0;
+	m->credit_due = false;
+	event_del(m->credit_timer);
+}
+
 static void
 flow(struct map *m)
 {
 	if (m->signo == 0)
 		map_print(m);
-	if (m->consumed > 0 && !m->stream_over &&
-	    slot_stream_credit(m->stream, (uint64_t)m->consumed) == 0)
-		m->consumed = 0;
+	give_credit(m);
 	drop_pending(m);
 	map_push(m);
 	send_end(m);
@@ -255,6 +275,17 @@ on_kick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	flow(arg);
+}
+
+static void
+on_credit_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct map *m = arg;
+
+	(void)fd;
+	(void)what;
+	m->credit_due = true;
+	flow(m);
 }
 
 /* ---- the stream ---- */
@@ -375,8 +406,9 @@ map_flow_start(struct map *m)
 
 	m->over = slot_future_new(m->ctl->loop);
 	m->kick = event_new(m->ctl->base, -1, 0, on_kick, m);
+	m->credit_timer = evtimer_new(m->ctl->base, on_credit_timer, m);
 	m->held = json_array();
-	if (m->over == NULL || m->kick == NULL || m->held == NULL || start_progress(m) != 0 ||
+	if (m->over == NULL || m->kick == NULL || m->credit_timer == NULL || m->held == NULL || start_progress(m) != 0 ||
 	    map_items_init(&m->items, m->window) != 0 || map_print_init(m) != 0)
 		return ctl_error("out of memory");
 	if (ctl_interrupt_init(&m->interrupt, m->ctl, on_signal, m) != 0)
@@ -417,7 +449,9 @@ map_flow_fini(struct map *m)
 		event_free(m->progress);
 	if (m->kick != NULL)
 		event_free(m->kick);
-	m->progress = m->kick = NULL;
+	if (m->credit_timer != NULL)
+		event_free(m->credit_timer);
+	m->progress = m->kick = m->credit_timer = NULL;
 	slot_stream_free(m->stream);
 	m->stream = NULL;
 	end_calls(m);

@@ -49,6 +49,15 @@ class Map(Case):
                               input=rows(1, 2, 3, 4))
         self.assertEqual((done.status, done.lines), (0, ["1", "2", "3", "4"]))
 
+    async def test_a_full_window_of_long_jobs_is_filled_again(self):
+        await self.c.call("limits.set", max_running=16)
+        script = ('case $1 in 1) ;; 17) : >"$2/go" ;; '
+                  '*) while [ ! -e "$2/go" ]; do sleep 0.05; done ;; esac; echo $1')
+        # All but the first wait for the seventeenth, which has only the first one's place.
+        done = await self.map("-j", "16", "--", "sh", "-c", script, "sh", "{}", str(self.tmp),
+                              input=rows(*range(1, 18)))
+        self.assertEqual((done.status, len(done.lines)), (0, 17))
+
     async def test_exit_status_is_1_when_some_are_not_ok(self):
         done = await self.map("--", "sh", "-c", "exit {}", input=rows(0, 0, 3, 0))
         self.assertEqual(done.status, 1)
