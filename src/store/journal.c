@@ -29,9 +29,16 @@ monotonic_us(void)
 struct jbatch *
 journal_batch(struct journal *j)
 {
-	if (j->open == NULL && (j->open = jbatch_new(j->batches + 1)) != NULL)
-		j->batches++;
-	return j->open;
+	struct jbatch *b = j->open;
+
+	if (b != NULL)
+		return b;
+	b = j->spare;
+	j->spare = NULL;
+	if (b == NULL && (b = jbatch_new(0)) == NULL)
+		return NULL;
+	b->number = ++j->batches;
+	return j->open = b;
 }
 
 static int
@@ -369,6 +376,7 @@ journal_free(struct store *s)
 		slot_log(j->logger, SLOT_LOG_ERROR, "the journal ends without its last changes");
 	reads_fini(j);
 	rows_fini(j);
+	jbatch_free(j->spare);
 	history_fini(j);
 	env_table_fini(&s->envs);
 	close(j->note_fd);

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEPT_OPS_MAX 65536 /* bytes */
+#define KEPT_ROWS_MAX 1024
+
 struct jbatch *
 jbatch_new(uint64_t number)
 {
@@ -24,6 +27,20 @@ jbatch_free(struct jbatch *b)
 	free(b->rows);
 	free(b->pruned);
 	free(b);
+}
+
+bool
+jbatch_clear(struct jbatch *b)
+{
+	struct jbatch was = *b;
+
+	if (b->cap > KEPT_OPS_MAX || b->rows_cap > KEPT_ROWS_MAX || b->pruned != NULL)
+		return false;
+	*b = (struct jbatch){
+		.ops = was.ops, .cap = was.ops != NULL ? was.cap : 0,
+		.rows = was.rows, .rows_cap = was.rows_cap,
+	};
+	return true;
 }
 
 void *

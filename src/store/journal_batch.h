@@ -95,7 +95,9 @@ struct jbatch {
 };
 
 struct jbatch *jbatch_new(uint64_t number);
-void jbatch_free(struct jbatch *b); /* rows are the caller's to give back first */
+void jbatch_free(struct jbatch *b); /* rows are the caller's to give back first, as here: */
+/* Empty, with its room, for the next turn. False: it grew too large to be kept. */
+bool jbatch_clear(struct jbatch *b);
 
 /* Room at its end for an op of `size` bytes; NULL: out of memory. */
 void *jbatch_op(struct jbatch *b, enum op_kind kind, size_t size);

@@ -74,6 +74,7 @@ struct journal {
 
 	uint64_t batches;          /* numbers given out */
 	struct jbatch *open;       /* NULL: nothing changed */
+	struct jbatch *spare;      /* an empty one, or NULL */
 	uint64_t last_put;         /* number of the newest batch at the writer */
 	size_t in_flight;          /* batches at the writer */
 	struct jbatch *back;       /* committed, not told of yet */

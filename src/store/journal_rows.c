@@ -199,7 +199,10 @@ let_go(struct journal *j, struct jbatch *b)
 		row_unref(&j->store, b->rows[i].row);
 	for (size_t i = 0; i < b->npruned; i++)
 		idtab_remove(&j->vanishing, b->pruned[i]);
-	jbatch_free(b);
+	if (j->spare == NULL && jbatch_clear(b))
+		j->spare = b;
+	else
+		jbatch_free(b);
 }
 
 void
