@@ -37,28 +37,36 @@ recover_settings(sqlite3 *db, const struct store_recovery *rec)
 	return rc == SQLITE_OK ? sqlite3_finalize(st) : rc;
 }
 
-enum { /* the columns; those from STARTED on are looked at only where there may be something */
-	JOB, PHASE, WAITS, UID, PRIORITY, SLOTS, ATTEMPT, COST, QUEUE, SUBMITTED, HOLD,
-	STARTED, LAUNCHER, DUE_BOOT, DUE_WALL, SESSION
-};
+/* Most jobs are plain pending ones, of which little has to be known: the rest of the columns is read
+ * for the others alone. */
+#define LIVE_BRIEF "l.job, l.phase, l.waits, l.hold, l.uid, l.priority, l.cost, l.queue"
+#define LIVE_REST "l.slots, l.attempt, l.submitted_us, l.started_us, l.launcher, l.due_boot_us," \
+	" l.due_wall_us, l.session"
+
+enum { JOB, PHASE, WAITS, HOLD, UID, PRIORITY, COST, QUEUE };
+enum { SLOTS, ATTEMPT, SUBMITTED, STARTED, LAUNCHER, DUE_BOOT, DUE_WALL, SESSION };
 
 static void
-read_live(sqlite3_stmt *st, struct store_live *l)
+read_brief(sqlite3_stmt *st, struct store_live *l, int *waits)
 {
-	int waits = sqlite3_column_int(st, WAITS);
-
 	memset(l, 0, sizeof *l);
+	*waits = sqlite3_column_int(st, WAITS);
 	l->id = (uint64_t)sqlite3_column_int64(st, JOB);
 	l->phase = (uint8_t)sqlite3_column_int(st, PHASE);
+	l->hold = sqlite3_column_int(st, HOLD) != 0;
 	l->uid = (uint32_t)sqlite3_column_int64(st, UID);
 	l->priority = (int16_t)sqlite3_column_int(st, PRIORITY);
-	l->slots = (uint32_t)sqlite3_column_int64(st, SLOTS);
-	l->attempt = (uint32_t)sqlite3_column_int64(st, ATTEMPT);
 	l->cost = (uint32_t)sqlite3_column_int64(st, COST);
 	l->queue = (const char *)sqlite3_column_text(st, QUEUE);
+	l->plain = l->phase == ROW_PENDING && *waits == ROW_PLAIN && !l->hold;
+}
+
+static void
+read_rest(sqlite3_stmt *st, struct store_live *l, int waits)
+{
+	l->slots = (uint32_t)sqlite3_column_int64(st, SLOTS);
+	l->attempt = (uint32_t)sqlite3_column_int64(st, ATTEMPT);
 	l->submitted_us = sqlite3_column_int64(st, SUBMITTED);
-	l->hold = sqlite3_column_int(st, HOLD) != 0;
-	l->plain = l->phase == ROW_PENDING && waits == ROW_PLAIN && !l->hold;
 	if (l->phase == ROW_RUNNING) {
 		l->started_us = sqlite3_column_int64(st, STARTED);
 		l->launcher = (uint64_t)sqlite3_column_int64(st, LAUNCHER);
@@ -75,6 +83,15 @@ read_live(sqlite3_stmt *st, struct store_live *l)
 	}
 }
 
+static int
+recover_rest(sqlite3_stmt *st, struct store_live *l, int waits)
+{
+	sqlite3_bind_int64(st, 1, (sqlite3_int64)l->id);
+	if (sqlite3_step(st) == SQLITE_ROW)
+		read_rest(st, l, waits);
+	return sqlite3_reset(st);
+}
+
 /* A cancel that was accepted while it ran. */
 static int
 read_cancel(sqlite3_stmt *st, struct store_live *l)
@@ -85,36 +102,59 @@ read_cancel(sqlite3_stmt *st, struct store_live *l)
 	return sqlite3_reset(st);
 }
 
+struct recovering {
+	sqlite3_stmt *all, *rest, *cancel;
+};
+
+static int
+prepare(struct recovering *r, sqlite3 *db)
+{
+	static const char *const sql[] = {
+		"SELECT " LIVE_BRIEF " FROM live l ORDER BY l.job",
+		"SELECT " LIVE_REST " FROM live l WHERE l.job = ?1",
+		"SELECT reason FROM cancel WHERE job = ?1",
+	};
+	sqlite3_stmt **const st[] = { &r->all, &r->rest, &r->cancel };
+	int rc = SQLITE_OK;
+
+	for (int i = 0; rc == SQLITE_OK && i < 3; i++)
+		rc = sqlite3_prepare_v2(db, sql[i], -1, st[i], NULL);
+	return rc;
+}
+
+static int
+recover_live(struct recovering *r, const struct store_recovery *rec, int *error)
+{
+	struct store_live live;
+	int rc, waits;
+
+	while ((rc = sqlite3_step(r->all)) == SQLITE_ROW) {
+		read_brief(r->all, &live, &waits);
+		if (!live.plain && (rc = recover_rest(r->rest, &live, waits)) != SQLITE_OK)
+			return rc;
+		if (live.phase == ROW_RUNNING && (rc = read_cancel(r->cancel, &live)) != SQLITE_OK)
+			return rc;
+		*error = live.queue != NULL ? rec->on_live(rec->arg, &live) : -ENOMEM;
+		if (*error != 0)
+			return SQLITE_OK;
+	}
+	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 int
 journal_recover(struct store *s, const struct store_recovery *rec)
 {
-	static const char sql[] = "SELECT " RECORD_LIVE_COLUMNS " FROM live l ORDER BY l.job";
 	struct journal *j = journal_of(s);
 	sqlite3 *db = jreader_fetch(j->reader)->db;
-	struct store_live live;
-	sqlite3_stmt *st = NULL, *cancel = NULL;
-	int rc, error = 0;
+	struct recovering r = { .all = NULL };
+	int error = 0;
 
-	if (recover_settings(db, rec) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db, sql, -1, &st, NULL) != SQLITE_OK ||
-	    sqlite3_prepare_v2(db, "SELECT reason FROM cancel WHERE job = ?1", -1, &cancel,
-	    NULL) != SQLITE_OK) {
+	if (recover_settings(db, rec) != SQLITE_OK || prepare(&r, db) != SQLITE_OK ||
+	    recover_live(&r, rec, &error) != SQLITE_OK)
 		error = fail(j, db);
-		sqlite3_finalize(st);
-		return error;
-	}
-	while (error == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
-		read_live(st, &live);
-		if (live.phase == ROW_RUNNING && read_cancel(cancel, &live) != SQLITE_OK) {
-			error = fail(j, db);
-			break;
-		}
-		error = live.queue != NULL ? rec->on_live(rec->arg, &live) : -ENOMEM;
-	}
-	if (error == 0 && rc != SQLITE_DONE)
-		error = fail(j, db);
-	sqlite3_finalize(st);
-	sqlite3_finalize(cancel);
+	sqlite3_finalize(r.all);
+	sqlite3_finalize(r.rest);
+	sqlite3_finalize(r.cancel);
 	return error;
 }
 

@@ -118,7 +118,8 @@ struct store_live { /* a job that was pending or running when the journal was la
 	uint8_t cancel;       /* running: what row->cancel was */
 	bool hold;
 	bool due_is_boot;     /* false: the machine was rebooted since */
-	bool plain;           /* pending, and nothing but its turn is missing: see ROW_PLAIN */
+	bool plain;           /* pending, and nothing but its turn is missing: see ROW_PLAIN. Then
+	                       * attempt, slots and submitted_us are not told */
 	bool bound;
 	uint8_t session[ROW_SESSION_LEN]; /* the one it is bound to; zero: none */
 };

@@ -98,14 +98,13 @@ START_TEST(a_submit_survives)
 	ck_assert_int_eq(lives[0].phase, ROW_PENDING);
 	ck_assert_int_eq(lives[0].priority, 7);
 	ck_assert_uint_eq(lives[0].uid, 1000);
-	ck_assert_uint_eq(lives[0].slots, 1);
 	ck_assert_uint_eq(lives[0].cost, 101);
-	ck_assert_int_eq(lives[0].submitted_us, WALL_US + 1);
 	ck_assert_str_eq(live_queues[0], "q");
 	ck_assert(lives[0].plain);
 	row = fx_store->ops->load(fx_store, 1, &error);
 	ck_assert_ptr_nonnull(row);
 	ck_assert_mem_eq(row->spec, spec, spec->size);
+	ck_assert_int_eq(row->submitted_us, WALL_US + 1);
 	ck_assert_uint_eq(row->env->len, 8);
 	ck_assert_mem_eq(row->env->bytes, "A=1\0B=2", 8);
 	ck_assert_str_eq(row->queue, "q");

@@ -285,7 +285,8 @@ on_live(void *arg, const struct store_live *l)
 
 	(void)arg;
 	AGREES(l->id > live_last && m->there && m->phase == l->phase && m->uid == l->uid);
-	AGREES(m->attempt == l->attempt && m->priority == l->priority && m->hold == l->hold);
+	AGREES(l->plain || m->attempt == l->attempt);
+	AGREES(m->priority == l->priority && m->hold == l->hold);
 	live_last = l->id;
 	live_seen++;
 	return 0;
