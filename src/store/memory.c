@@ -168,12 +168,11 @@ static void
 memory_row_gone(struct store *s, struct row *row)
 {
 	struct memory *m = memory_of(s);
-	struct packed *p = NULL;
+	struct packed *p;
 
 	if (idtab_get(&m->by_id, row->id) != row)
 		return;
-	if (packed_fits(row))
-		p = packed_make(row);
+	p = packed_make(row);
 	if (p != NULL)
 		(void)idtab_put(&m->by_id, row->id, (void *)((uintptr_t)p | 1));
 	else

@@ -1,4 +1,4 @@
-/* Rows as few bytes; see packed.h. */
+/* Rows within their specs; see packed.h. */
 #include "store/packed.h"
 
 #include "store/read.h"
@@ -6,23 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORDS (sizeof(struct spec) / sizeof(uint32_t)) /* of a spec's fixed part */
+#define SPEC_WORDS (sizeof(struct spec) / sizeof(uint32_t)) /* of its fixed part */
+#define ODD_WORDS 22 /* as many as there is room for */
 
-struct packed {
+struct packed { /* over the fixed part of a spec; what comes behind that stays where it is */
 	int64_t submitted_us;
 	struct env_blob *env; /* counted */
 	const char *queue;
 	uint32_t uid;
 	uint32_t cost;
-	uint32_t differ; /* bit i: word i of the spec isn't as in `usual` … */
+	uint32_t odd; /* bit i: word i of the spec isn't as in `usual` … */
 	int16_t priority;
-	unsigned char bytes[]; /* … and stands here; then what the spec has beyond its fixed part */
+	uint32_t words[ODD_WORDS]; /* … and stands here, one after another */
 };
-_Static_assert(sizeof(struct spec) % sizeof(uint32_t) == 0 && WORDS <= 32,
-    "a bit for each word of a spec");
+_Static_assert(SPEC_WORDS <= 32, "a bit for each word");
+_Static_assert(sizeof(struct packed) <= sizeof(struct spec), "it has room in there");
 
-/* What most specs have; whatever else stands here makes packed rows larger, but not wrong. Its
- * size is nobody's: so that word is always packed, and the first. */
+/* What most specs have. Whatever stands here, packed rows come back right. */
 static const struct spec usual = {
 	.flags = SPEC_CAPTURE_OUT | SPEC_CAPTURE_ERR,
 	.body_off = sizeof(struct spec),
@@ -31,8 +31,8 @@ static const struct spec usual = {
 	.grace_ms = -1,
 };
 
-bool
-packed_fits(const struct row *row)
+static bool
+is_plain(const struct row *row)
 {
 	return row->phase == ROW_PENDING && row->waits == ROW_PLAIN && row->attempt == 0 &&
 	    row->run == NULL && row->output == NULL && row->pins == 0 && !row->hold &&
@@ -42,73 +42,56 @@ packed_fits(const struct row *row)
 struct packed *
 packed_make(struct row *row)
 {
-	const struct spec *spec = row->spec;
-	uint32_t was[WORDS], is[WORDS], differ = 0;
-	size_t n = 0, rest = spec->size - sizeof *spec;
-	struct packed *p;
+	struct packed p = {
+		.submitted_us = row->submitted_us,
+		.env = row->env,
+		.queue = row->queue,
+		.uid = row->uid,
+		.cost = row->cost,
+		.priority = row->priority,
+	};
+	uint32_t was[SPEC_WORDS], is[SPEC_WORDS];
+	void *at = row->spec;
+	size_t n = 0;
 
+	if (!is_plain(row))
+		return NULL;
 	memcpy(was, &usual, sizeof was);
-	memcpy(is, spec, sizeof is);
-	for (size_t i = 0; i < WORDS; i++)
-		if (is[i] != was[i]) {
-			differ |= UINT32_C(1) << i;
-			is[n++] = is[i];
-		}
-	p = malloc(offsetof(struct packed, bytes) + n * sizeof *is + rest);
-	if (p == NULL)
-		return NULL;
-	p->submitted_us = row->submitted_us;
-	p->env = row->env;
-	p->queue = row->queue;
-	p->uid = row->uid;
-	p->cost = row->cost;
-	p->differ = differ;
-	p->priority = row->priority;
-	memcpy(p->bytes, is, n * sizeof *is);
-	memcpy(p->bytes + n * sizeof *is, spec + 1, rest);
+	memcpy(is, row->spec, sizeof is);
+	for (size_t i = 0; i < SPEC_WORDS; i++) {
+		if (is[i] == was[i])
+			continue;
+		if (n == ODD_WORDS)
+			return NULL;
+		p.odd |= UINT32_C(1) << i;
+		p.words[n++] = is[i];
+	}
+	row->spec = NULL;
 	row->env = NULL;
-	return p;
-}
-
-static struct spec *
-open_spec(const struct packed *p)
-{
-	uint32_t words[WORDS], size;
-	const unsigned char *at = p->bytes;
-	struct spec *spec;
-
-	memcpy(&size, at, sizeof size);
-	spec = malloc(size);
-	if (spec == NULL)
-		return NULL;
-	memcpy(words, &usual, sizeof words);
-	for (size_t i = 0; i < WORDS; i++)
-		if (p->differ >> i & 1) {
-			memcpy(&words[i], at, sizeof words[i]);
-			at += sizeof words[i];
-		}
-	memcpy(spec, words, sizeof words);
-	memcpy(spec + 1, at, size - sizeof *spec);
-	return spec;
+	return memcpy(at, &p, sizeof p);
 }
 
 struct row *
-packed_open(struct packed *p, uint64_t id)
+packed_open(struct packed *at, uint64_t id)
 {
-	struct spec *spec = open_spec(p);
-	struct row *row = spec != NULL ? row_new(spec, p->env) : NULL;
+	const struct packed p = *at;
+	uint32_t words[SPEC_WORDS];
+	struct row *row = row_new(NULL, p.env);
+	size_t n = 0;
 
-	if (row == NULL) {
-		free(spec);
+	if (row == NULL)
 		return NULL;
-	}
+	memcpy(words, &usual, sizeof words);
+	for (size_t i = 0; i < SPEC_WORDS; i++)
+		if (p.odd >> i & 1)
+			words[i] = p.words[n++];
+	row->spec = memcpy((void *)at, words, sizeof words);
 	row->id = id;
-	row->submitted_us = p->submitted_us;
-	row->queue = p->queue;
-	row->uid = p->uid;
-	row->cost = p->cost;
-	row->priority = p->priority;
-	free(p);
+	row->submitted_us = p.submitted_us;
+	row->queue = p.queue;
+	row->uid = p.uid;
+	row->cost = p.cost;
+	row->priority = p.priority;
 	return row;
 }
 

@@ -14,7 +14,7 @@ row_new(struct spec *spec, struct env_blob *env)
 	row->refs = 1;
 	row->spec = spec;
 	row->env = env;
-	row->priority = spec->priority;
+	row->priority = spec != NULL ? spec->priority : 0;
 	return row;
 }
 

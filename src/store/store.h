@@ -248,7 +248,8 @@ struct store *store_memory_new(const struct store_bounds *bounds, const struct s
 
 /* ---- rows: counted, made by the engine ---- */
 
-/* A pending row that owns spec (taken on success only), one reference. NULL: out of memory. */
+/* A pending row that owns spec (taken on success only; NULL: it gets it later), one reference.
+ * NULL: out of memory. */
 struct row *row_new(struct spec *spec, struct env_blob *env);
 struct row *row_ref(struct row *row);
 void row_unref(struct store *s, struct row *row);

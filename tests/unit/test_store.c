@@ -668,10 +668,11 @@ START_TEST(a_row_nobody_looks_at_comes_back_as_it_was)
 		for (size_t rest = 0; rest < 40; rest += 13) {
 			struct row *row = add_odd(rest, every), was = *row, *again;
 			struct spec *spec = malloc(row->spec->size);
+			bool stays = every == 1; /* hardly a word of it is as usual */
 
 			memcpy(spec, row->spec, row->spec->size);
 			let_go(row);
-			ck_assert_ptr_null(find(was.id));
+			ck_assert((find(was.id) != NULL) == stays);
 			ck_assert_ptr_nonnull(row = read_one(was.id));
 			ck_assert_ptr_eq(find(was.id), row);
 			ck_assert_ptr_eq(again = read_one(was.id), row);
@@ -686,7 +687,7 @@ START_TEST(a_row_nobody_looks_at_comes_back_as_it_was)
 			ck_assert_int_eq(row->submitted_us, was.submitted_us);
 			ck_assert_int_eq(row->phase, ROW_PENDING);
 			row_unref(store, row);
-			ck_assert_ptr_null(find(was.id));
+			ck_assert((find(was.id) != NULL) == stays);
 			free(spec);
 		}
 	ck_assert_uint_eq(store->envs.count, 1); /* its references come and go with the rows */
