@@ -68,14 +68,14 @@ void reap_on_pidfd(struct launcher *l, struct job *job)
 		table_set_blind(&l->table, job);
 }
 
-/* Leaders whose end no descriptor tells. */
+/* Leaders whose end no descriptor tells: they are asked one by one. */
 static void reap_blind_leaders(struct launcher *l)
 {
-	struct job *job = NULL;
+	uint32_t next;
 
-	while ((job = table_next(&l->table, job))) {
-		if (job->state == JOB_RUNNING && job->pidfd < 0)
-			reap_leader(l, job);
+	for (uint32_t i = l->table.blind_first; i != JOB_NONE; i = next) {
+		next = l->table.jobs[i].next_alike;
+		reap_leader(l, &l->table.jobs[i]);
 	}
 }
 
@@ -127,8 +127,7 @@ void reap_orphans(struct launcher *l)
 
 	l->look_around = true;
 	upgrade_reap_probe(l);
-	if (l->table.blind)
-		reap_blind_leaders(l);
+	reap_blind_leaders(l);
 	while (l->adopted.count) {
 		pid_t pid = 0;
 
@@ -321,7 +320,7 @@ void reap_settle(struct launcher *l)
 	l->look_around = false;
 	reap_refresh(l);
 	for (uint32_t i = l->table.exited_first; i != JOB_NONE; i = next) {
-		next = l->table.jobs[i].next_exited;
+		next = l->table.jobs[i].next_alike;
 		settle(l, &l->table.jobs[i]);
 	}
 }

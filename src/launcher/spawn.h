@@ -48,7 +48,7 @@ int spawn_init(struct spawner *s, uint32_t jobs, int report_fd);
 /* Copies an inline body and environment to where the child will find them, for the next spawn. */
 const char *spawn_keep(struct spawner *s, const char *bytes, size_t len);
 
-/* Starts; the pid, or -errno of the clone. *pidfd is -1 where the kernel gives none. */
+/* Starts; the pid, or -errno of the clone. pidfd: as for sys_fork. */
 pid_t spawn(struct spawner *s, const struct spawn_order *order, int *pidfd);
 
 /* What the child of job `index` left when it could not exec. False: it did not fail. */

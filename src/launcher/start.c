@@ -17,6 +17,9 @@
 #define HOLD_MS 2000
 #define HOLD_TICK_FIRST_MS 5
 #define HOLD_TICK_MAX_MS 100
+/* So many leaders at a time go without a pidfd, which costs more than to ask each of them whenever
+ * SIGCHLD comes; with more, it is the other way round. */
+#define BLIND_MAX 8
 
 /* What is started: parsed bytes and descriptors, valid during one call. */
 struct start {
@@ -147,7 +150,7 @@ static int launch_leader(struct launcher *l, struct job *job, const struct start
 	};
 	uint64_t ticks = sys_boot_ticks();
 	int64_t now = sys_now_us();
-	pid_t pid = spawn(&l->spawner, &order, &job->pidfd);
+	pid_t pid = spawn(&l->spawner, &order, l->table.blind < BLIND_MAX ? NULL : &job->pidfd);
 
 	if (pid < 0)
 		return pid;

@@ -53,7 +53,7 @@ pid_t sys_fork(const struct sys_child *child, int *pidfd)
 	/* Where a child needs libc, it also needs what the stack that it came from holds. */
 	bool apart = RAW_ALONE && child->stack;
 	struct clone3_args args = {
-	    .flags = CLONE_FLAG_PIDFD,
+	    .flags = pidfd ? CLONE_FLAG_PIDFD : 0,
 	    .pidfd = (uint64_t)(uintptr_t)pidfd,
 	    .exit_signal = SIGCHLD,
 	    .stack = apart ? (uint64_t)(uintptr_t)child->stack : 0,
@@ -62,12 +62,13 @@ pid_t sys_fork(const struct sys_child *child, int *pidfd)
 	long top = (long)(args.stack + args.stack_size);
 	long pid;
 
-	*pidfd = -1;
+	if (pidfd)
+		*pidfd = -1;
 	pid = raw_fork(SYS_clone3, (long)(uintptr_t)&args, sizeof(args), 0, child->run, child->arg);
 	if (pid == -ENOSYS) {
 		/* Before 5.3, or a tool that knows no clone3. A kernel before 5.2 ignores the
 		 * flag and leaves *pidfd alone. */
-		pid = raw_fork(SYS_clone, (long)(CLONE_FLAG_PIDFD | SIGCHLD), top,
+		pid = raw_fork(SYS_clone, (long)(args.flags | SIGCHLD), top,
 		    (long)(uintptr_t)pidfd, child->run, child->arg);
 	}
 	if (pid == -EMFILE || pid == -ENFILE) /* it goes without, too */

@@ -21,7 +21,7 @@ struct sys_child {
 };
 
 /* As fork, without libc's handlers; *pidfd is the child's descriptor, or -1 where the kernel
- * gives none or none is left. The child's pid, or -errno. */
+ * gives none or none is left. NULL: none is wanted. The child's pid, or -errno. */
 pid_t sys_fork(const struct sys_child *child, int *pidfd);
 
 /* The state of child `pid` (0: any child) if it has ended, without waiting and without reaping

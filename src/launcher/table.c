@@ -35,7 +35,7 @@ int table_init(struct table *t, uint32_t capacity)
 	t->jobs = sys_map(capacity * sizeof(*t->jobs));
 	t->by_id = sys_map(buckets * sizeof(*t->by_id));
 	t->by_pid = sys_map(buckets * sizeof(*t->by_pid));
-	t->free_first = t->exited_first = JOB_NONE;
+	t->free_first = t->exited_first = t->blind_first = JOB_NONE;
 	if (!t->jobs || !t->by_id || !t->by_pid)
 		return -1;
 	memset(t->by_id, 0xff, buckets * sizeof(*t->by_id));
@@ -135,25 +135,37 @@ static void remove_pid(struct table *t, struct job *job)
 	job->pid = 0;
 }
 
-static void add_exited(struct table *t, struct job *job)
+static void add_alike(struct table *t, uint32_t *first, struct job *job)
 {
 	uint32_t i = table_index(t, job);
 
-	job->prev_exited = JOB_NONE;
-	job->next_exited = t->exited_first;
-	if (t->exited_first != JOB_NONE)
-		t->jobs[t->exited_first].prev_exited = i;
-	t->exited_first = i;
+	job->prev_alike = JOB_NONE;
+	job->next_alike = *first;
+	if (*first != JOB_NONE)
+		t->jobs[*first].prev_alike = i;
+	*first = i;
 }
 
-static void remove_exited(struct table *t, struct job *job)
+static void remove_alike(struct table *t, uint32_t *first, struct job *job)
 {
-	if (job->prev_exited == JOB_NONE)
-		t->exited_first = job->next_exited;
+	if (job->prev_alike == JOB_NONE)
+		*first = job->next_alike;
 	else
-		t->jobs[job->prev_exited].next_exited = job->next_exited;
-	if (job->next_exited != JOB_NONE)
-		t->jobs[job->next_exited].prev_exited = job->prev_exited;
+		t->jobs[job->prev_alike].next_alike = job->next_alike;
+	if (job->next_alike != JOB_NONE)
+		t->jobs[job->next_alike].prev_alike = job->prev_alike;
+}
+
+static void add_blind(struct table *t, struct job *job)
+{
+	t->blind++;
+	add_alike(t, &t->blind_first, job);
+}
+
+static void remove_blind(struct table *t, struct job *job)
+{
+	t->blind--;
+	remove_alike(t, &t->blind_first, job);
 }
 
 static bool may_follow(enum job_state from, enum job_state to)
@@ -186,13 +198,14 @@ static void leave(struct table *t, struct job *job)
 	case JOB_RUNNING:
 		t->active--;
 		t->slots -= job->slots;
-		t->blind -= job->pidfd < 0;
+		if (job->pidfd < 0)
+			remove_blind(t, job);
 		t->leaders--;
 		return;
 	case JOB_EXITED:
 		t->active--;
 		t->leaders--;
-		remove_exited(t, job);
+		remove_alike(t, &t->exited_first, job);
 		remove_pid(t, job);
 		return;
 	}
@@ -214,14 +227,15 @@ static void enter(struct table *t, struct job *job)
 	case JOB_RUNNING:
 		t->active++;
 		t->slots += job->slots;
-		t->blind += job->pidfd < 0;
+		if (job->pidfd < 0)
+			add_blind(t, job);
 		t->leaders++;
 		add_pid(t, job);
 		return;
 	case JOB_EXITED:
 		t->active++;
 		t->leaders++;
-		add_exited(t, job);
+		add_alike(t, &t->exited_first, job);
 		return;
 	case JOB_GONE:
 		return;
@@ -241,7 +255,7 @@ void table_set_blind(struct table *t, struct job *job)
 	assert(job->state == JOB_RUNNING && job->pidfd >= 0);
 	close(job->pidfd);
 	job->pidfd = -1;
-	t->blind++;
+	add_blind(t, job);
 }
 
 struct job *table_next(const struct table *t, const struct job *job)

@@ -35,7 +35,7 @@ struct job {
 	enum job_phase phase;
 
 	pid_t pid;
-	int pidfd;          /* while RUNNING, -1 where the kernel gave none */
+	int pidfd;          /* while RUNNING, if it has one; else -1: it is blind */
 	int64_t started_us;
 	uint64_t start_ticks; /* no process of this job started before */
 	int64_t timeout_ms; /* 0: none */
@@ -66,7 +66,7 @@ struct job {
 
 	uint32_t next_id, next_pid;         /* hash chains, free list */
 	uint32_t next_out;                  /* queue of what is to be told */
-	uint32_t next_exited, prev_exited;  /* those in EXITED */
+	uint32_t next_alike, prev_alike;    /* those in EXITED; those that are blind */
 	bool in_out;
 };
 
@@ -81,6 +81,7 @@ struct table {
 	uint32_t active;    /* HELD, RUNNING or EXITED */
 	uint32_t leaders;   /* RUNNING or EXITED: children of ours */
 	uint32_t blind;     /* RUNNING without a pidfd */
+	uint32_t blind_first;
 	uint64_t slots;     /* held by HELD and RUNNING */
 	uint32_t exited_first;
 };

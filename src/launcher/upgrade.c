@@ -82,15 +82,12 @@ static _Noreturn void probe_run(void *arg)
 static pid_t probe_fork(struct launcher *l, struct probe *p)
 {
 	const struct sys_child child = {.run = probe_run, .arg = p};
-	int pidfd = -1;
 	pid_t pid;
 
 	sys_share_memory();
-	pid = sys_fork(&child, &pidfd);
+	pid = sys_fork(&child, NULL);
 	if (l->spawner.alone)
 		sys_keep_memory();
-	if (pidfd >= 0)
-		close(pidfd);
 	return pid;
 }
 

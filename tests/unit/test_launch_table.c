@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define CAPACITY 64
 
@@ -81,12 +82,48 @@ START_TEST(the_list_of_exited_jobs_holds_them_in_any_order_of_leaving)
 	table_set_state(&table, b, JOB_EXITED);
 	table_set_state(&table, c, JOB_EXITED);
 	table_set_state(&table, b, JOB_GONE);
-	for (uint32_t i = table.exited_first; i != JOB_NONE; i = table.jobs[i].next_exited)
+	for (uint32_t i = table.exited_first; i != JOB_NONE; i = table.jobs[i].next_alike)
 		n++;
 	ck_assert_uint_eq(n, 2);
 	table_set_state(&table, c, JOB_GONE);
 	table_set_state(&table, a, JOB_GONE);
 	ck_assert_uint_eq(table.exited_first, JOB_NONE);
+}
+END_TEST
+
+START_TEST(blind_jobs_are_listed_while_they_run)
+{
+	struct job *jobs[6];
+	unsigned n = 0;
+
+	for (int i = 0; i < 6; i++) {
+		jobs[i] = table_add(&table, (uint64_t)i + 1, 1);
+		jobs[i]->pid = 1000 + i;
+		jobs[i]->pidfd = i % 2 ? dup(STDERR_FILENO) : -1;
+		table_set_state(&table, jobs[i], JOB_RUNNING);
+	}
+	ck_assert_uint_eq(table.blind, 3);
+	table_set_blind(&table, jobs[1]);
+	ck_assert_int_eq(jobs[1]->pidfd, -1);
+	table_set_state(&table, jobs[2], JOB_EXITED);
+	for (uint32_t i = table.blind_first; i != JOB_NONE; i = table.jobs[i].next_alike) {
+		ck_assert_int_eq(table.jobs[i].pidfd, -1);
+		ck_assert_int_eq(table.jobs[i].state, JOB_RUNNING);
+		n++;
+	}
+	ck_assert_uint_eq(n, 3);
+	ck_assert_uint_eq(table.blind, 3);
+	ck_assert_ptr_eq(&table.jobs[table.exited_first], jobs[2]);
+	for (int i = 0; i < 6; i++) {
+		if (i != 2)
+			table_set_state(&table, jobs[i], JOB_EXITED);
+		if (jobs[i]->pidfd >= 0)
+			close(jobs[i]->pidfd);
+		table_set_state(&table, jobs[i], JOB_GONE);
+	}
+	ck_assert_uint_eq(table.blind_first, JOB_NONE);
+	ck_assert_uint_eq(table.exited_first, JOB_NONE);
+	ck_assert_uint_eq(table.blind, 0);
 }
 END_TEST
 
@@ -229,6 +266,7 @@ main(void)
 	tcase_add_test(tc, a_job_is_found_by_name_and_by_pid_while_it_has_one);
 	tcase_add_test(tc, a_full_table_takes_no_more_until_one_leaves);
 	tcase_add_test(tc, the_list_of_exited_jobs_holds_them_in_any_order_of_leaving);
+	tcase_add_test(tc, blind_jobs_are_listed_while_they_run);
 	tcase_add_test(tc, random_coming_and_going_keeps_the_counts);
 	tcase_add_test(tc, a_table_is_filled_anew_at_the_same_places);
 	tcase_add_test(tc, timers_come_in_order_however_they_are_moved);
