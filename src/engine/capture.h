@@ -104,7 +104,8 @@ void capture_unref(struct capture *c);
 void capture_detach(struct capture *c);
 
 /* Whether on_data is wanted (at first: yes). Without a follower, not wanting it saves the
- * loop's wakeups, and a pipe may hold what comes in its first 10 ms. What came in while it wasn't wanted is not announced: read first. */
+ * loop's wakeups, and a pipe may hold what comes in its first 10 ms. What came in while it wasn't
+ * wanted is not announced: read first. */
 void capture_want_data(struct capture *c, bool want);
 
 /* Before a stream is opened or adopted: whose output it is. In a durable pool only what has a name

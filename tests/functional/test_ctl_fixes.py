@@ -234,7 +234,7 @@ class HaltSoon(Case):
     max_running = 1
     JOBS = 60_000
 
-    @limit(180)
+    @limit(400)
     async def test_halt_soon_holds_more_than_the_way_out_takes_at_once(self):
         """Far more waits than can be asked to be held in one go; none of it may start."""
         gate, mark = self.gate(), self.mark("ran")
