@@ -3,12 +3,15 @@
 What makes counts differ from run to run is which events a turn of a loop finds together.  So
 nothing here races: a step is taken only when every process below is at rest, and what comes from
 several sources at once (the ends of a job's pipes, its exit) comes while engine and launcher are
-stopped.
+stopped. Timers of a few milliseconds have rung before the next step: a race with them would depend
+on how busy the machine is.
 """
 
+import errno
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -20,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 DEADLINE_S = 60
 RESTING = "STtZX"
 FIFO = "go"
+TIMERS_S = 0.02         # longer than what the engine puts off for a moment: 10 and 5 ms
 WINDOW = 64             # requests in flight
 HISTORY = 256           # completions
 
@@ -48,10 +52,6 @@ def children(pid):
         return [int(child) for path in lists for child in read(path).split()]
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and
             read(f"/proc/{name}/stat").rpartition(")")[2].split()[1:2] == [str(pid)]]
-
-
-def is_alive(pid):
-    return bool(re.search(r"^State:\s+[^ZX]", read(f"/proc/{pid}/status"), re.M))
 
 
 def family(pid):
@@ -89,11 +89,22 @@ def settle(pid):
         time.sleep(0.0002)
 
 
-def send(pid, number):
+def end(pid):
+    """Ends a process, by a descriptor: a number may soon be another's."""
     try:
-        os.kill(pid, number)
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number in (signal.SIGCONT, signal.SIGTERM):
+            signal.pidfd_send_signal(fd, number)
+        if not select.select([fd], [], [], DEADLINE_S)[0]:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            select.select([fd], [], [])
     except ProcessLookupError:
         pass
+    finally:
+        os.close(fd)
 
 
 # ---- a client ------------------------------------------------------------------------------------
@@ -187,6 +198,11 @@ class Daemon:
     def rest(self):
         settle(self.popen.pid)
 
+    def pause(self):
+        """As rest; nothing that was put off for a moment is still to come."""
+        time.sleep(TIMERS_S)
+        self.rest()
+
     def launcher(self):
         """Its pid. (The engine has no other child.)"""
         found = children(self.popen.pid)
@@ -209,9 +225,7 @@ class Daemon:
             return None, None
         pids = family(self.popen.pid) if self.popen.poll() is None else []
         for pid in pids:                # the engine, and then its launcher
-            send(pid, signal.SIGCONT)
-            send(pid, signal.SIGTERM)
-            self.wait_for(pid)
+            end(pid)
         self.popen.wait()
         self.popen.stdout.close()
         self.popen = None
@@ -220,13 +234,28 @@ class Daemon:
         self.tmp.cleanup()
         return counts
 
-    @staticmethod
-    def wait_for(pid):
-        end = time.monotonic() + DEADLINE_S
-        while is_alive(pid):
-            if time.monotonic() > end:
-                send(pid, signal.SIGKILL)
-            time.sleep(0.002)
+
+class Gate:
+    """A FIFO at which a job waits."""
+
+    def __init__(self, path):
+        self.path = path
+        self.fd = -1
+
+    def await_job(self):
+        """Returns when the job has opened it; from then on it waits for us to close."""
+        end_of_wait = time.monotonic() + DEADLINE_S
+        while self.fd < 0:
+            try:
+                self.fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as exc:
+                if exc.errno != errno.ENXIO or time.monotonic() > end_of_wait:
+                    raise Trouble(f"the job doesn't begin: {exc}") from exc
+                time.sleep(0.0005)
+
+    def open(self):
+        os.close(self.fd)
+        self.fd = -1
 
 
 # ---- scenarios: so many units of something -------------------------------------------------------
@@ -237,15 +266,17 @@ def lockstep(build, durability, jobs):
         client = Client(d.socket)
         client.sock.sendall(client.line("completions.subscribe", {}))
         spec = {"argv": ["cat", FIFO], "cwd": str(d.dir), "tag": 12345}
-        launcher = d.launcher()
+        launcher, gate = d.launcher(), Gate(d.dir / FIFO)
         for _ in range(jobs):
             client.call("job.submit", spec)
-            d.rest()                    # the job waits at the FIFO
+            gate.await_job()
+            d.pause()                   # its pipes are watched
             d.stop(d.popen.pid, launcher)
-            os.close(os.open(d.dir / FIFO, os.O_WRONLY))
+            gate.open()
             d.rest()                    # it has ended
             d.go_on(launcher)           # which tells the engine
             d.go_on(d.popen.pid)
+            d.pause()                   # its end is acknowledged
             if not client.hear()["params"]["ok"]:
                 raise Trouble("the job failed")
         return d.end()
