@@ -9,7 +9,7 @@ import tempfile
 
 import peers
 import plot
-from measures import MEASURES, verdict
+from measures import MEASURES, REASONS, verdict
 from measuring import Figure
 
 # ---- the document --------------------------------------------------------------------------------
@@ -132,6 +132,18 @@ def count(document):
             f"{len(verdicts) - verdicts.count('ok') - missed} without a verdict")
 
 
+def reasons(document):
+    """Of each row that isn't what it is to be: measure, what, why."""
+    for measure in MEASURES:
+        found = document["measures"].get(measure.name, {"figures": {}})
+        for row in measure.rows:
+            if row.key not in found["figures"]:
+                continue
+            if verdict(row, Figure(*found["figures"][row.key])) not in ("ok", "recorded", "skipped"):
+                yield (measure.name, row.what,
+                       REASONS.get((measure.name, row.key), "No reason is known yet."))
+
+
 # ---- RESULTS.md ----------------------------------------------------------------------------------
 
 
@@ -169,6 +181,9 @@ def results(document):
     for name, key, _, below in plot.CHARTS:
         if key in document["series"]:
             lines += ["", f"![{below}]({name})"]
+    missed = [f"- **{name}**, {what}: {why}" for name, what, why in reasons(document)]
+    if missed:
+        lines += ["", "## What is missed, and why", "", *missed]
     lines += ["", "## How it is measured", ""]
     for measure in MEASURES:
         if measure.name in document["measures"]:
