@@ -73,6 +73,8 @@ pid_t sys_fork(const struct sys_child *child, int *pidfd)
 	}
 	if (pid == -EMFILE || pid == -ENFILE) /* it goes without, too */
 		pid = raw_fork(SYS_clone, SIGCHLD, top, 0, child->run, child->arg);
+	if (pidfd && pid < 0)
+		*pidfd = -1; /* some failures come after the kernel has written its number */
 	return (pid_t)pid;
 }
 

@@ -126,6 +126,73 @@ def where_rseq_cannot_be_ended_children_have_all_memory():
     assert l.close() == 0
 
 
+class FewProcesses:
+    """A group of processes whose number is limited. OSError where we can't make one."""
+
+    def __init__(self, pid):
+        for root in "/sys/fs/cgroup/pids", "/sys/fs/cgroup":
+            self.dir = os.path.join(root, "slot-test-%d" % pid)
+            try:
+                os.mkdir(self.dir)
+            except OSError:
+                continue
+            if os.path.exists(os.path.join(self.dir, "pids.max")):
+                self.put("cgroup.procs", pid)
+                return
+            os.rmdir(self.dir)
+        raise OSError(errno.ENOENT, "pids.max")
+
+    def end(self, pids):
+        """Those that are left go back to where they came from."""
+        for pid in pids:
+            try:
+                self.put("../cgroup.procs", pid)
+            except ProcessLookupError:
+                pass
+        os.rmdir(self.dir)
+
+    def put(self, name, value):
+        with open(os.path.join(self.dir, name), "w") as f:
+            f.write(str(value))
+
+
+@test
+def a_start_that_failed_late_leaves_no_pidfd_behind(l):
+    """The kernel numbers the pidfd first and looks at this limit then."""
+    try:
+        group = FewProcesses(l.proc.pid)
+    except OSError:
+        return "skipped"
+    r, w = os.pipe()
+    try:
+        others = [l.run(["sleep", "100"]) for _ in range(9)]  # the last of them has a pidfd
+        l.until(lambda: len(l.children()) == 9, "nine leaders")
+        group.put("pids.max", 1)
+        job = l.run(["true"], memfd=True)
+        # Waiting too, it holds a descriptor of the number that the first one's pidfd had.
+        reader = l.run(["cat"], stdin=PASSED, fds=[(ROLE_STDIN, r)])
+        l.heard()
+        for other in others[:2]:
+            l.cancel(other)
+            l.finish(other)
+        group.put("pids.max", "max")
+        too_late = ("spawn_failed", "clone", errno.EAGAIN)  # a busy machine: they wait for 2 s
+        ex = l.finish(job)
+        assert ex.what() in (("exited", 0), too_late), ex
+        os.close(w)
+        w = -1
+        ex = l.finish(reader)
+        assert ex.what() in (("exited", 0), too_late), ex
+        for other in others[2:]:
+            l.cancel(other)
+            l.finish(other)
+    finally:
+        os.close(r)
+        if w >= 0:
+            os.close(w)
+        group.end(l.children() + [l.proc.pid])
+
+
 @plain
 def it_runs_anew_on_an_older_kernel():
     def connected(**options):
