@@ -38,7 +38,8 @@ static inline long raw_call(long number, long a, long b, long c, long d)
 }
 
 /* For the numbers of clone and clone3: the child calls run(arg) at the top of its stack, which must
- * not return. The child's pid, or -errno. */
+ * not return. The child's pid, or -errno. (Both operands are read before rbp, which may be one of
+ * them, is cleared.) */
 static inline long raw_fork(long number, long a, long b, long c, void (*run)(void *), void *arg)
 {
 	register long r10 __asm__("r10") = 0;
@@ -48,10 +49,11 @@ static inline long raw_fork(long number, long a, long b, long c, void (*run)(voi
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
+			 "mov %[arg], %%rdi\n\t"
+			 "mov %[run], %%rax\n\t"
 			 "xor %%ebp, %%ebp\n\t"
 			 "and $-16, %%rsp\n\t"
-			 "mov %[arg], %%rdi\n\t"
-			 "call *%[run]\n\t"
+			 "call *%%rax\n\t"
 			 "hlt\n"
 			 "1:"
 			 : "=a"(result)
