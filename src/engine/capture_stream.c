@@ -97,6 +97,16 @@ on_watch_timer(struct slot_timer *timer)
 	(void)set_timer(pool); /* (it had its place in the heap) */
 }
 
+static void
+watch_later(struct capture_watch *w)
+{
+	struct capture_pool *pool = stream_pool(w->stream);
+
+	w->state = WATCH_LATER;
+	w->due_us = slot_loop_now_us(pool->loop) + UNWATCHED_US;
+	TAILQ_INSERT_TAIL(&pool->unwatched, w, in_unwatched);
+}
+
 /* The loop reads it, now or soon. */
 static bool
 watch_soon(struct capture_watch *w, bool at_once)
@@ -107,9 +117,7 @@ watch_soon(struct capture_watch *w, bool at_once)
 		pool->eager--;
 		at_once = true;
 	}
-	w->state = WATCH_LATER;
-	w->due_us = slot_loop_now_us(pool->loop) + UNWATCHED_US;
-	TAILQ_INSERT_TAIL(&pool->unwatched, w, in_unwatched);
+	watch_later(w);
 	if ((!at_once && set_timer(pool)) || watch_begin(w))
 		return true;
 	watch_end(w);
@@ -229,8 +237,9 @@ give_to_thread(struct capture_watch *w)
 	if (error == 0)
 		return 0;
 	ring_set_shared(r, false);
-	w->state = WATCH_LOOP;
-	watch_begin(w);
+	watch_later(w);
+	if (!watch_begin(w)) /* the kernel is short of memory */
+		(void)set_timer(stream_pool(w->stream));
 	return error;
 }
 
