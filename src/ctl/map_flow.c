@@ -408,8 +408,9 @@ map_flow_start(struct map *m)
 	m->kick = event_new(m->ctl->base, -1, 0, on_kick, m);
 	m->credit_timer = evtimer_new(m->ctl->base, on_credit_timer, m);
 	m->held = json_array();
-	if (m->over == NULL || m->kick == NULL || m->credit_timer == NULL || m->held == NULL || start_progress(m) != 0 ||
-	    map_items_init(&m->items, m->window) != 0 || map_print_init(m) != 0)
+	if (m->over == NULL || m->kick == NULL || m->credit_timer == NULL || m->held == NULL ||
+	    start_progress(m) != 0 || map_items_init(&m->items, m->window) != 0 ||
+	    map_print_init(m) != 0)
 		return ctl_error("out of memory");
 	if (ctl_interrupt_init(&m->interrupt, m->ctl, on_signal, m) != 0)
 		return CTL_EXIT_FAILURE;

@@ -193,7 +193,7 @@ on_commit(void *arg, uint64_t number, int error)
 		hub_completed(e);
 	release_all(e, b);
 	if (e->store->durable)
-		engine_touch(e); /* the frames that this queued for the launcher leave */
+		engine_touch(e); /* what followed from it, frames for the launcher too, leaves */
 }
 
 /* The disk is full: what was written in this turn leaves now, but for sessions of which something

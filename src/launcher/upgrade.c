@@ -91,7 +91,7 @@ static pid_t probe_fork(struct launcher *l, struct probe *p)
 	return pid;
 }
 
-/* 0 or -errno. The child has only its stack: of our memory it inherits little. */
+/* 0 or -errno. Of the tables the child inherits nothing. */
 static int probe_start(struct launcher *l)
 {
 	char exe[PATH_MAX], option[] = "--check-state-fd", number[] = "3";
