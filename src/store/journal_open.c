@@ -104,31 +104,46 @@ unlink_trash(struct opening *op)
 	sqlite3_finalize(st);
 }
 
+/* Adds to the sums of a user. */
 static int
-load_histories(struct journal *j, sqlite3 *db)
+add_sums(struct journal *j, const struct sums_history *sums)
+{
+	struct jhistory *h = history_of(j, sums->uid);
+
+	if (h == NULL)
+		return SQLITE_NOMEM;
+	h->jobs += (uint64_t)sums->jobs;
+	h->bytes += sums->bytes;
+	if (h->pruned_seq < sums->pruned_seq)
+		h->pruned_seq = sums->pruned_seq;
+	h->oldest_us = h->jobs > 0 ? INT64_MIN : INT64_MAX;
+	j->store.ndone += (uint64_t)sums->jobs;
+	j->store.output_bytes += sums->bytes;
+	return SQLITE_OK;
+}
+
+static int
+load_histories(struct journal *j, const struct opening *op)
 {
 	sqlite3_stmt *st;
-	int rc = sqlite3_prepare_v2(db, "SELECT uid, jobs, bytes, pruned_seq FROM history", -1,
+	int error = SQLITE_OK, rc = sqlite3_prepare_v2(op->db, "SELECT uid, jobs, bytes, pruned_seq FROM history", -1,
 	    &st, NULL);
 
 	if (rc != SQLITE_OK)
 		return rc;
-	while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-		struct jhistory *h = history_of(j, (uint32_t)sqlite3_column_int64(st, 0));
-
-		if (h == NULL) {
-			rc = SQLITE_NOMEM;
-			break;
-		}
-		h->jobs = (uint64_t)sqlite3_column_int64(st, 1);
-		h->bytes = sqlite3_column_int64(st, 2);
-		h->pruned_seq = (uint64_t)sqlite3_column_int64(st, 3);
-		h->oldest_us = h->jobs > 0 ? INT64_MIN : INT64_MAX;
-		j->store.ndone += h->jobs;
-		j->store.output_bytes += h->bytes;
-	}
+	while (error == SQLITE_OK && (rc = sqlite3_step(st)) == SQLITE_ROW)
+		error = add_sums(j, &(struct sums_history){
+			.uid = (uint32_t)sqlite3_column_int64(st, 0),
+			.jobs = sqlite3_column_int64(st, 1),
+			.bytes = sqlite3_column_int64(st, 2),
+			.pruned_seq = (uint64_t)sqlite3_column_int64(st, 3),
+		});
 	sqlite3_finalize(st);
-	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+	if (error == SQLITE_OK && rc != SQLITE_DONE)
+		error = rc;
+	for (size_t i = 0; error == SQLITE_OK && i < op->sums.nhistories; i++)
+		error = add_sums(j, &op->sums.histories[i]);
+	return error;
 }
 
 /* The log of the process before goes into the database, synced, before anything is new. Without
@@ -180,7 +195,7 @@ start_threads(struct journal *j, struct opening *op)
 		.db = op->db, .dir_fd = op->dir_fd, .output_fd = op->output_fd,
 		.note_fd = j->note_fd, .drop_env = op->o->drop_env,
 		.trash_is_unlinked = op->output_fd >= 0,
-		.next_id = op->next_id, .last_seq = op->last_seq,
+		.sums = &op->sums,
 		.retry_ms = op->o->retry_ms, .room_check_ms = op->o->room_check_ms,
 	};
 	sqlite3 *db = NULL;
@@ -220,8 +235,8 @@ fill(struct journal *j, const struct opening *op)
 	j->store.bounds = o->bounds;
 	j->store.hooks = o->hooks;
 	j->store.instance = op->instance;
-	j->store.next_id = op->next_id;
-	j->store.last_seq = op->last_seq;
+	j->store.next_id = op->sums.next_id;
+	j->store.last_seq = op->sums.last_seq;
 	j->loop = o->loop;
 	j->logger = o->logger;
 	j->dir_fd = op->dir_fd;
@@ -230,8 +245,8 @@ fill(struct journal *j, const struct opening *op)
 	j->normal = o->normal;
 	j->drop_env = o->drop_env;
 	j->held_last = &j->held;
-	j->recent.from = op->last_seq + 1;
-	j->told_seq = op->last_seq;
+	j->recent.from = op->sums.last_seq + 1;
+	j->told_seq = op->sums.last_seq;
 }
 
 static struct store *
@@ -249,7 +264,7 @@ build(struct opening *op)
 	error = settle_log(op);
 	if (error == 0 && !op->o->normal) /* (without that, a hole is only warned of) */
 		wal_note_full(op->dir_fd, true);
-	if (error == 0 && load_histories(j, op->db) != SQLITE_OK)
+	if (error == 0 && load_histories(j, op) != SQLITE_OK)
 		error = opening_refuse_sql(op, "can't be read");
 	if (error == 0 && (error = open_notes(j)) != 0)
 		opening_refuse(op, error, "%s", strerror(-error));

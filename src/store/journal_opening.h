@@ -6,6 +6,7 @@
  * and what becomes of it if not) and journal_prepare.c (what stands in it).
  */
 #include "store/journal.h"
+#include "store/journal_sums.h"
 #include <sqlite3.h>
 
 struct opening {
@@ -15,7 +16,8 @@ struct opening {
 	int dir_fd, output_fd;
 	sqlite3 *db;       /* the writer's */
 	bool fresh, rebooted;
-	uint64_t instance, next_id, last_seq;
+	uint64_t instance;
+	struct sums_state sums;
 	char reason[200];  /* why it can't be used */
 };
 

@@ -141,33 +141,32 @@ note_boot(struct opening *op)
 	return rc == SQLITE_OK ? put_meta(op->db, "boot_id", 0, op->o->boot_id) : rc;
 }
 
-/* A number must never be given out twice: without these two nothing can go on, and what is beyond
+/* A number must never be given out twice: without these nothing can go on, and what is too far beyond
  * them was never ours. */
 static int
 read_numbers(struct opening *op)
 {
 	static const char *const sql[] = {
 		"SELECT value FROM meta WHERE name = 'instance'",
-		"SELECT value FROM meta WHERE name = 'next_id'",
-		"SELECT value FROM meta WHERE name = 'last_seq'",
 		"SELECT max(job) FROM spec",
 		"SELECT max(seq) FROM done",
 	};
-	sqlite3_int64 n[5];
-	int rc = SQLITE_OK;
+	sqlite3_int64 n[3], next_id, last_seq;
+	int rc = sums_gather(op->db, &op->sums);
 
-	for (int i = 0; rc == SQLITE_OK && i < 5; i++)
-		rc = schema_query_int(op->db, sql[i], i < 3 ? -1 : 0, &n[i]);
+	for (int i = 0; rc == SQLITE_OK && i < 3; i++)
+		rc = schema_query_int(op->db, sql[i], i < 1 ? -1 : 0, &n[i]);
 	if (rc != SQLITE_OK)
 		return rc;
 	op->instance = (uint64_t)n[0];
-	op->next_id = (uint64_t)n[1];
-	op->last_seq = (uint64_t)n[2];
-	if (n[0] != 0 && n[0] != -1 && n[1] > 0 && n[2] >= 0 && n[3] < n[1] && n[4] <= n[2])
+	next_id = (sqlite3_int64)op->sums.next_id;
+	last_seq = (sqlite3_int64)op->sums.last_seq;
+	if (n[0] != 0 && n[0] != -1 && next_id > 0 && last_seq >= 0 && n[1] < next_id &&
+	    n[2] <= last_seq)
 		return SQLITE_OK;
 	snprintf(op->reason, sizeof op->reason, "its numbers disagree: instance=%llx next_id=%lld "
 	    "last_seq=%lld newest_job=%lld newest_seq=%lld", (unsigned long long)n[0],
-	    (long long)n[1], (long long)n[2], (long long)n[3], (long long)n[4]);
+	    (long long)next_id, (long long)last_seq, (long long)n[1], (long long)n[2]);
 	return SQLITE_CORRUPT;
 }
 
@@ -252,10 +251,8 @@ opening_prepare(struct opening *op)
 	if (rc == SQLITE_OK)
 		rc = note_boot(op);
 	if (rc == SQLITE_OK)
-		rc = sums_settle(op->db);
+		rc = read_numbers(op);
 	if (rc == SQLITE_OK)
 		rc = exec(op->db, "COMMIT");
-	if (rc == SQLITE_OK)
-		rc = read_numbers(op);
 	return rc;
 }

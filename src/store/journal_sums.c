@@ -33,13 +33,6 @@ sums_fini(struct sums *s)
 }
 
 void
-sums_set(struct sums *s, uint64_t next_id, uint64_t last_seq)
-{
-	s->now.next_id = s->now.stored_next_id = next_id;
-	s->now.last_seq = s->now.stored_last_seq = last_seq;
-}
-
-void
 sums_begin(struct sums *s)
 {
 	s->due = false;
@@ -202,7 +195,7 @@ add_beyond(struct sums *s)
 }
 
 int
-sums_settle(sqlite3 *db)
+sums_gather(sqlite3 *db, struct sums_state *now)
 {
 	static const char *const sql[] = {
 		"SELECT value FROM meta WHERE name = 'next_id'",
@@ -216,15 +209,19 @@ sums_settle(sqlite3 *db)
 
 	for (int i = 0; rc == SQLITE_OK && i < 4; i++)
 		rc = schema_query_int(db, sql[i], i < 2 ? -1 : 0, &n[i]);
+	if (rc == SQLITE_OK) {
+		s.now.next_id = s.now.stored_next_id = (uint64_t)n[0];
+		s.now.last_seq = s.now.stored_last_seq = (uint64_t)n[1];
+	}
 	if (rc == SQLITE_OK && n[0] > 0 && n[1] >= 0 && n[2] < n[0] + SUMS_BEYOND &&
 	    n[3] < n[1] + SUMS_BEYOND) {
-		sums_set(&s, (uint64_t)n[0], (uint64_t)n[1]);
 		if (n[2] >= n[0])
 			s.now.next_id = (uint64_t)n[2] + 1;
 		rc = add_beyond(&s);
-		if (rc == SQLITE_OK)
+		if (rc == SQLITE_OK && s.due)
 			rc = write_all(&s);
 	}
+	*now = s.now;
 	sums_fini(&s);
 	return rc;
 }

@@ -4,9 +4,9 @@
  * The numbers that go on across starts (meta: next_id, last_seq) and the sums over history.
  *
  * They are not written with every transaction: what stands in the tables beyond last_seq and
- * next_id speaks for itself, and a start adds it. They are written, all at once, when something
- * leaves the tables, and when SUMS_BEYOND ids or completions stand beyond them. On the writer's
- * connection and thread.
+ * next_id speaks for itself, and a start gathers it; where the disk is full, a start need not
+ * write. They are written, all at once, when something leaves the tables, when SUMS_BEYOND ids or
+ * completions stand beyond them, and at a clean end. On the writer's connection and thread.
  */
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -39,15 +39,14 @@ struct sums {
 
 int sums_init(struct sums *s, sqlite3 *db); /* an SQLite result, as below */
 void sums_fini(struct sums *s);
-/* What meta has, and nothing is beyond. */
-void sums_set(struct sums *s, uint64_t next_id, uint64_t last_seq);
 void sums_begin(struct sums *s);
 int sums_add(struct sums *s, uint32_t uid, int64_t jobs, int64_t bytes, uint64_t pruned_seq);
 int sums_finish(struct sums *s); /* before COMMIT: writes them where they are due */
 void sums_reset(struct sums *s); /* after ROLLBACK */
 
-/* At a start, within a transaction: adds what stands in the tables beyond them. What is too far
- * beyond is left as it is: it was never ours. */
-int sums_settle(sqlite3 *db);
+/* At a start: what the writer goes on from, with what stands in the tables beyond what is written.
+ * What is too far beyond is passed over: it was never ours. For a transaction: where more than
+ * SUMS_USERS users have something there, it is written. */
+int sums_gather(sqlite3 *db, struct sums_state *now);
 
 #endif

@@ -399,7 +399,7 @@ turn(struct jwriter *w)
 		post(w, NULL);
 }
 
-/* Leaves nothing for the next start to add, where that can be. */
+/* Leaves nothing for the next start to gather, where that can be. */
 static void
 settle(struct jwriter *w)
 {
@@ -411,6 +411,7 @@ settle(struct jwriter *w)
 		rc = apply_finish(a);
 	if (rc == SQLITE_OK)
 		rc = apply_commit(a);
+	judge(w, rc, "journal"); /* (a disk that failed isn't asked to sync once more) */
 	if (rc != SQLITE_OK)
 		apply_rollback(a);
 }
@@ -468,7 +469,7 @@ jwriter_new(const struct jwriter_options *o)
 	w->has_ballast = !o->degraded;
 	w->degraded = w->state.degraded = o->degraded;
 	w->apply.trash_is_unlinked = o->trash_is_unlinked;
-	sums_set(&w->apply.sums, o->next_id, o->last_seq);
+	w->apply.sums.now = *o->sums;
 	tune(w);
 	return w;
 }

@@ -6,6 +6,7 @@
  * tries again and again; and tells of it.
  */
 #include "store/journal_batch.h"
+#include "store/journal_sums.h"
 #include <sqlite3.h>
 
 struct jwriter;
@@ -19,7 +20,7 @@ struct jwriter_options {
 	bool degraded;   /* there was no room for it */
 	bool drop_env;
 	bool trash_is_unlinked;
-	uint64_t next_id, last_seq; /* as the journal has them */
+	const struct sums_state *sums; /* as they were gathered; copied */
 	int retry_ms, room_check_ms; /* 0: the usual */
 };
 

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <dirent.h>
 
 static const struct fx_spec plain;
@@ -569,6 +570,43 @@ START_TEST(a_start_on_a_full_disk_is_degraded)
 }
 END_TEST
 
+/* Killed with numbers and sums unwritten, and then there is no room for them, nor a ballast. */
+START_TEST(a_start_after_a_kill_needs_no_room)
+{
+	pid_t pid;
+	int n = 0;
+
+	if (!small_disk)
+		return;
+	fx_close();
+	pid = fork();
+	if (pid == 0) {
+		fx_open();
+		fx_make_done(5, 0);
+		fx_make_done(2, 7);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	unfill("ballast");
+	fill("filler");
+	fx_open();
+	ck_assert(fx_store->degraded);
+	ck_assert_uint_eq(fx_store->next_id, 8);
+	ck_assert_uint_eq(fx_store->last_seq, 7);
+	ck_assert_uint_eq(fx_store->ndone, 7);
+	unfill("filler");
+	while (fx_store->degraded && n++ < 100)
+		fx_turn(150);
+	ck_assert(!fx_store->degraded);
+	fx_make_done(1, 7);
+	fx_reopen();
+	ck_assert_uint_eq(fx_store->ndone, 8);
+	ck_assert_str_eq(fx_query("SELECT group_concat(uid || ' ' || jobs) FROM"
+	    " (SELECT * FROM history ORDER BY uid)"), "0 5,7 3");
+	ck_assert_int_eq(fx_check(NULL), 0);
+}
+END_TEST
+
 /* On 2 MiB, with a bounded history, work can go on for ever. */
 START_TEST(a_small_disk_is_enough_for_a_bounded_history)
 {
@@ -709,6 +747,7 @@ main(void)
 	tcase_add_test(full, a_full_disk_is_coped_with);
 	tcase_add_test(full, without_any_room_batches_wait_their_turn);
 	tcase_add_test(full, a_start_on_a_full_disk_is_degraded);
+	tcase_add_test(full, a_start_after_a_kill_needs_no_room);
 	tcase_add_test(full, a_disk_that_was_small_enough_before_serves_again);
 	tcase_add_test(full, a_read_only_file_system_is_refused);
 	tcase_add_test(full, a_start_with_any_little_room_harms_nothing);
