@@ -40,7 +40,8 @@ refuse_overflow(struct rpc_request *req, const char *line, size_t len, struct rp
 	const json_t *json = json_object_get(root, "id");
 	struct jsonr *id = json != NULL ? jsonr_of(json, &req->arena) : NULL;
 
-	if (jsonr_is(id, JSON_REAL) && fabs(id->real) <= (double)RPC_INT_MAX) {
+	if (jsonr_is(id, JSON_REAL) && fabs(id->real) <= (double)RPC_INT_MAX &&
+	    (double)(int64_t)id->real == id->real) {
 		id->type = JSON_INTEGER;
 		id->integer = (int64_t)id->real;
 	}

@@ -241,6 +241,19 @@ START_TEST(the_widest_ids_are_taken)
 }
 END_TEST
 
+START_TEST(beside_a_number_too_large_only_an_id_is_quoted)
+{
+	ck_assert_int_eq(parse("{\"jsonrpc\":\"2.0\",\"id\":-7,\"method\":\"m\","
+	    "\"params\":{\"n\":99999999999999999999}}"), -1);
+	ck_assert_int_eq(failure.error, RPC_INVALID_PARAMS);
+	ck_assert(rpc_id_is_valid(req.id));
+	ck_assert_int_eq(req.id->integer, -7);
+	ck_assert_int_eq(parse("{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"m\","
+	    "\"params\":{\"n\":99999999999999999999}}"), -1);
+	ck_assert_ptr_null(req.id);
+}
+END_TEST
+
 START_TEST(an_id_too_long_to_quote_is_refused)
 {
 	char line[2000];
@@ -452,6 +465,7 @@ main(void)
 	tcase_add_test(tc, a_request_is_read);
 	tcase_add_test(tc, what_is_no_request_is_refused_with_its_kind);
 	tcase_add_test(tc, the_widest_ids_are_taken);
+	tcase_add_test(tc, beside_a_number_too_large_only_an_id_is_quoted);
 	tcase_add_test(tc, an_id_too_long_to_quote_is_refused);
 	tcase_add_test(tc, ids_compare_by_type_and_value);
 	tcase_add_test(tc, replies_and_notifications_have_their_form);
