@@ -83,17 +83,15 @@ MEASURES = (
 # the table, of those that are missed.
 REASONS = {
     ("P1", "cgroup"): "slotd makes no cgroups yet.",
-    ("P2", "ratio4"): "With four slots a commit that all of them wait for is what is missing. From the"
-        " end of a turn to the word that it is on the disk it is some 200 µs on an idle machine, and"
-        " 500 µs when commands use all of it (113 until the writer gets a CPU, 28 of SQL, 293 of COMMIT"
-        " with the disk's flush, 72 until the loop hears of it); a job takes part in about one such"
-        " wait, so of four slots one waits at any time. At sixteen others run meanwhile, and the target"
-        " is met. Waiting for larger groups made it worse. It would need the start of the next job in"
-        " the journal before a slot is free: then the wait falls while the last one runs. But if the"
-        " launcher died in between, jobs that never ran would be lost.",
-    ("P3", "nq"): "The machine starts at most as many commands as the reference does, and four nq"
-        " directories fed by four clients make more than a quarter of that: the kernel itself would not"
-        " reach the target. Against one nq directory, one job at a time, it is met.",
+    ("P2", "ratio4"): "A slot waits for a commit between two jobs. From the end of a turn to the word"
+        " that it is on the disk it is 260 µs on an idle machine, and 500 µs when commands use all of it"
+        " (113 until the writer gets a CPU, 28 of SQL, 293 of COMMIT with the disk's flush, 72 until the"
+        " loop hears of it): at 2,000 jobs a second that is one slot of four. At sixteen, others run"
+        " meanwhile, and the target is met. Waiting for larger groups made it worse. It would need the"
+        " start of the next job in the journal before a slot is free, so that the wait falls while the"
+        " last one runs; but if the launcher died in between, jobs that never ran would count as lost.",
+    ("P3", "nq"): "Four nq directories, each fed by its own client, start more than a quarter of the"
+        " commands that the reference starts: the kernel itself would not reach the target.",
 }
 
 
