@@ -360,7 +360,9 @@ jsonr_get(const struct jsonr *object, const char *name)
 bool
 jsonr_is_text(const struct jsonr *v, const char *text)
 {
-	return jsonr_is(v, JSON_STRING) && strcmp(v->text, text) == 0;
+	size_t len = strlen(text);
+
+	return jsonr_is(v, JSON_STRING) && v->len == len && memcmp(v->text, text, len) == 0;
 }
 
 bool

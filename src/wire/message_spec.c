@@ -90,7 +90,7 @@ decode_rlimit_value(
 {
 	int64_t value;
 
-	if (jsonr_is(json, JSON_STRING) && strcmp(json->text, "unlimited") == 0) {
+	if (jsonr_is_text(json, "unlimited")) {
 		*out = (uint64_t)RLIM_INFINITY;
 		return 0;
 	}
@@ -173,19 +173,17 @@ static int
 decode_stdio_word(struct msg_decoder *d, const struct msg_path *at, enum msg_type type,
     const struct jsonr *json, struct msg_stdio *out)
 {
-	const char *word = json->text;
-
-	if (strcmp(word, "null") == 0)
+	if (jsonr_is_text(json, "null"))
 		out->kind = MSG_STDIO_NULL;
-	else if (strcmp(word, "pipe") == 0 && type == MSG_T_STDIN)
+	else if (jsonr_is_text(json, "pipe") && type == MSG_T_STDIN)
 		out->kind = MSG_STDIO_PIPE;
-	else if (strcmp(word, "capture") == 0 && type != MSG_T_STDIN)
+	else if (jsonr_is_text(json, "capture") && type != MSG_T_STDIN)
 		out->kind = MSG_STDIO_CAPTURE;
-	else if (strcmp(word, "stdout") == 0 && type == MSG_T_STDERR)
+	else if (jsonr_is_text(json, "stdout") && type == MSG_T_STDERR)
 		out->kind = MSG_STDIO_STDOUT;
 	else
-		return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not \"%.40s\"",
-		    stdio_wanted(type), word);
+		return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not \"%.40s\"%s",
+		    stdio_wanted(type), json->text, jsonr_has_nul(json) ? " and a NUL" : "");
 	return 0;
 }
 

@@ -53,14 +53,16 @@ fail_name(struct msg_decoder *d, const struct msg_path *at, const struct msg_nam
 	}
 	if (!jsonr_is(json, JSON_STRING))
 		return msg_fail_type(d, at, wanted, json);
-	return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not \"%.40s\"", wanted, json->text);
+	return msg_fail(d, RPC_INVALID_PARAMS, at, "must be %s, not \"%.40s\"%s", wanted, json->text,
+	    jsonr_has_nul(json) ? " and a NUL" : "");
 }
 
 int
 msg_decode_name(struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json,
     const struct msg_names *names, unsigned flags, int *out)
 {
-	int value = jsonr_is(json, JSON_STRING) ? msg_names_find(names, json->text) : -1;
+	bool plain = jsonr_is(json, JSON_STRING) && !jsonr_has_nul(json);
+	int value = plain ? msg_names_find(names, json->text) : -1;
 
 	if (value < 0 && jsonr_is(json, JSON_STRING) && (flags & MSG_F_OPEN))
 		value = names->other;

@@ -79,11 +79,18 @@ load_odd(struct rpc_request *req, const char *line, size_t len, struct rpc_failu
 {
 	enum prescan_verdict verdict = prescan(line, len);
 	const struct jsonr *root;
+	const char *nul;
 	json_error_t error;
 	json_t *json;
 
 	if (verdict != PRESCAN_OK) {
 		rpc_fail(failure, RPC_PARSE_ERROR, "%s", prescan_message(verdict));
+		return NULL;
+	}
+	nul = memchr(line, '\0', len);
+	if (nul != NULL) { /* jansson takes one for the end of a number */
+		rpc_fail(failure, RPC_PARSE_ERROR, "not valid JSON: a NUL at byte %zu",
+		    (size_t)(nul - line));
 		return NULL;
 	}
 	/* Any value: what is JSON but no object is an invalid request, not bad JSON. */

@@ -195,6 +195,7 @@ START_TEST(what_is_no_request_is_refused_with_its_kind)
 		{ "{}", RPC_INVALID_REQUEST, "null" },
 		{ "{\"id\":1,\"method\":\"m\"}", RPC_INVALID_REQUEST, "1" },
 		{ "{\"jsonrpc\":\"1.0\",\"id\":1,\"method\":\"m\"}", RPC_INVALID_REQUEST, "1" },
+		{ "{\"jsonrpc\":\"2.0\\u0000\",\"id\":1,\"method\":\"m\"}", RPC_INVALID_REQUEST, "1" },
 		{ "{\"jsonrpc\":2.0,\"id\":\"a\",\"method\":\"m\"}", RPC_INVALID_REQUEST, "\"a\"" },
 		{ "{\"jsonrpc\":\"2.0\",\"id\":1}", RPC_INVALID_REQUEST, "1" },
 		{ "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":5}", RPC_INVALID_REQUEST, "1" },
@@ -229,6 +230,22 @@ START_TEST(what_is_no_request_is_refused_with_its_kind)
 		    cases[i].id, rpc_error_info(cases[i].error)->code);
 		ck_assert_msg(strncmp(finish(), wanted, strlen(wanted)) == 0, "%s", written);
 		ck_assert_int_eq(written[strlen(written) - 1], '\n');
+	}
+}
+END_TEST
+
+START_TEST(a_nul_in_a_line_is_refused_wherever_it_stands)
+{
+	static const char line[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"m\",\"params\":{\"a\":[-1]}}";
+
+	for (size_t at = 0; at < sizeof(line); at++) {
+		char cut[sizeof(line)];
+
+		memcpy(cut, line, at);
+		cut[at] = '\0';
+		memcpy(cut + at + 1, line + at, sizeof(line) - 1 - at);
+		ck_assert_int_eq(parse_n(cut, sizeof(cut)), -1);
+		ck_assert_msg(failure.error == RPC_PARSE_ERROR, "at %zu", at);
 	}
 }
 END_TEST
@@ -464,6 +481,7 @@ main(void)
 	tcase_add_test(tc, what_prescan_refuses_is_a_parse_error);
 	tcase_add_test(tc, a_request_is_read);
 	tcase_add_test(tc, what_is_no_request_is_refused_with_its_kind);
+	tcase_add_test(tc, a_nul_in_a_line_is_refused_wherever_it_stands);
 	tcase_add_test(tc, the_widest_ids_are_taken);
 	tcase_add_test(tc, beside_a_number_too_large_only_an_id_is_quoted);
 	tcase_add_test(tc, an_id_too_long_to_quote_is_refused);

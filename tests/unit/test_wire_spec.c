@@ -178,6 +178,11 @@ START_TEST(messages_say_where_and_what)
 	bad("\"lifetime\":\"x\"", "lifetime", "");
 	ck_assert_str_eq(fx.err.message,
 	    "lifetime: must be one of \"detached\", \"bound\", not \"x\"");
+	bad("\"lifetime\":\"bound\\u0000\"", "lifetime", "");
+	ck_assert_str_eq(fx.err.message,
+	    "lifetime: must be one of \"detached\", \"bound\", not \"bound\" and a NUL");
+	bad("\"stdin\":\"null\\u0000\"", "stdin", "");
+	bad("\"rlimits\":{\"core\":\"unlimited\\u0000\"}", "rlimits", "rlimits.core");
 	bad("\"bogus\":1", "bogus", "");
 	ck_assert_ptr_nonnull(strstr(fx.err.message, "bogus: unknown; accepted: argv, cwd"));
 }
