@@ -1,6 +1,7 @@
 """A durable slotd that may be killed at any moment, and its launcher that may outlive it."""
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -204,6 +205,10 @@ class Daemon:
             return self.log_path.read_text("utf-8", "replace")
         except OSError:
             return ""
+
+    def cut_jobs(self):
+        """The jobs of which the log says that a disk's error cost them output."""
+        return {int(job) for job in re.findall(r"output not kept whole job=(\d+)", self.log())}
 
     def log_tail(self, size=600):
         return self.log()[-size:].strip()

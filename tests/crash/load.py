@@ -420,4 +420,5 @@ class Load:
                   "the stream has come to the newest seq")
         return oracle.check(self.board.ledger.records, self.board.starts(), final,
                             max_running=max_running or self.daemon.max_running,
-                            queue_limits={SERIAL: 1}, pruned=self.board.pruning)
+                            queue_limits={SERIAL: 1}, pruned=self.board.pruning,
+                            cut=self.daemon.cut_jobs())

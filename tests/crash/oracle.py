@@ -93,22 +93,24 @@ def completion(item):
     return tuple(item.get(name) for name in ("seq", "outcome", "ok", "exit_code", "signal"))
 
 
-def check(records, starts, final, *, max_running, queue_limits=None, pruned=False):
+def check(records, starts, final, *, max_running, queue_limits=None, pruned=False, cut=()):
     """The violations, as a list of strings.
 
-    records: the client ledger's records; starts: Starts; final: job objects of the daemon.
+    records: the client ledger's records; starts: Starts; final: job objects of the daemon; cut:
+    jobs of which slotd has said that their output couldn't be kept whole.
     """
-    return Check(records, starts, final, max_running, queue_limits or {}, pruned).run()
+    return Check(records, starts, final, max_running, queue_limits or {}, pruned, cut).run()
 
 
 class Check:
-    def __init__(self, records, starts, final, max_running, queue_limits, pruned):
+    def __init__(self, records, starts, final, max_running, queue_limits, pruned, cut):
         self.bad = []
         self.short = []     # jobs of which less output was kept than they wrote
         self.starts = starts
         self.max_running = max_running
         self.queue_limits = queue_limits
         self.pruned = pruned
+        self.cut = frozenset(cut)
         by_kind = collections.defaultdict(list)
         for record in records:
             by_kind[record["t"]].append(record)
@@ -298,7 +300,10 @@ class Check:
             self.say(f"{what} needed {job['attempt']} attempts, planned were {least}")
         if outcome == "exited" and plan.get("stdout") is not None:
             kept = job["output"]["stdout"]
-            if kept > plan["stdout"] or job["output"]["truncated"]:
+            truncated = job["output"]["truncated"]
+            if truncated and kept < plan["stdout"] and job["job"] in self.cut:
+                return  # a disk's error, and both the log and the job say so
+            if kept > plan["stdout"] or truncated:
                 self.say(f"{what} wrote {plan['stdout']} bytes, kept are {kept}")
             elif kept < plan["stdout"]:
                 self.short.append(f"{what} wrote {plan['stdout']} bytes, kept are {kept}")

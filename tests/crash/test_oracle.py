@@ -207,6 +207,12 @@ class OracleTest(unittest.TestCase):
         self.records.append({"t": "kill", "what": "engine"})
         self.assertEqual(self.verdict(), [])
 
+    def test_output_that_an_error_of_the_disk_has_cut(self):
+        self.plan_of("a")["stdout"] = 5
+        self.final[0]["output"]["truncated"] = True
+        self.finds("wrote 5 bytes, kept are 2")
+        self.assertEqual(self.verdict(cut={self.final[0]["job"]}), [])  # slotd has said so
+
     def test_output_that_is_there_twice(self):
         self.plan_of("a")["stdout"] = 1
         self.records.append({"t": "kill", "what": "engine"})
