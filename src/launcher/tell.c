@@ -19,7 +19,7 @@
 /* What a frame was made from, and settles when it is sent. */
 enum source { FROM_TABLE_HELD, FROM_HELLO, FROM_RING, FROM_JOB };
 
-/* Not on the stack, which each child would have to copy what was written of. */
+/* Not on the stack: where children inherit it, they would copy what was written of it. */
 struct sending {
 	struct mmsghdr msgs[SEND_BATCH];
 	struct iovec iov[SEND_BATCH];
