@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from functools import partial
 from typing import (Any, AsyncIterable, AsyncIterator, Dict, Iterable, List, Mapping, Optional,
                     Sequence, Set, Tuple, Union)
 
@@ -71,6 +72,7 @@ class Client:
         self._seq = 0
         self._connection: Optional[Connection] = None
         self._subscription: Optional[Request] = None
+        self._unwatched: List[int] = []
 
     async def __aenter__(self) -> "Client":
         await self.connect()
@@ -109,13 +111,13 @@ class Client:
         connection = self._live()
         params = wire.spec(argv, {**self._defaults, **options})
         durable = "durable" in connection.hello.get("features", ())
-        if durable and self._reconnect > 0 and "stdin" not in params:
+        if durable and self._reconnect > 0:
             params.setdefault("key", "auto-" + secrets.token_hex(16))
         self._subscribe(connection)
         loop = asyncio.get_running_loop()
         future = JobFuture(loop=loop)
-        request = connection.request("job.submit", params, again=same if "key" in params else None)
-        request.done.add_done_callback(lambda done: self._on_submitted(future, done))
+        connection.request("job.submit", params, again=same if "key" in params else None,
+                           on_answer=partial(self._on_submitted, future))
         future.add_done_callback(self._on_settled)
         return future
 
@@ -202,19 +204,26 @@ class Client:
 
     async def follow(self, job: int, fds: Sequence[int] = (1, 2)) -> AsyncIterator[Tuple[int, bytes]]:
         """``(fd, bytes)`` as the job writes them, from the beginning to its end."""
-        at = {str(fd): 0 for fd in fds}
+        at = {fd: 0 for fd in fds}
+        resumed = False
 
         def again(params: Params) -> Params:
-            return {**params, "off": dict(at)}
+            nonlocal resumed
+            resumed = True
+            return {**params, "off": min(at.values())}
 
         stream = Stream(self._live(), "output.follow",
                         {"job": job, "fds": list(fds), "window": _WINDOW}, again)
         try:
             async for item in stream:
-                data = wire.to_bytes(item["data"])
-                at[str(item["fd"])] = item["off"] + len(data)
+                fd, off, data = item["fd"], item["off"], wire.to_bytes(item["data"])
                 stream.credit(len(data))
-                yield item["fd"], data
+                if resumed:  # from where the slower of the two was
+                    data = data[max(0, at[fd] - off):]
+                    off = max(off, at[fd])
+                if data:
+                    at[fd] = off + len(data)
+                    yield fd, data
         finally:
             stream.close()
 
@@ -256,8 +265,8 @@ class Client:
         self._seq = connection.hello["seq"]
         params: Params = {"with_output": self._with_output}
         self._subscription = connection.request("completions.subscribe", params,
-                                                again=self._resume, on_item=self._on_item)
-        self._subscription.done.add_done_callback(self._on_subscription_over)
+                                                again=self._resume, on_item=self._on_item,
+                                                on_answer=self._on_subscription_over)
 
     def _resume(self, params: Params) -> Params:
         instance = self._live().hello["instance"]
@@ -280,17 +289,15 @@ class Client:
             else:
                 future.set_exception(JobFailed(completion))
 
-    def _on_subscription_over(self, done: "asyncio.Future[Any]") -> None:
-        error = done.exception() or ConnectionLost("the stream of completions ended")
+    def _on_subscription_over(self, error: Optional[Exception], _: Any) -> None:
+        error = error or ConnectionLost("the stream of completions ended")
         jobs, self._jobs = self._jobs, {}
         for futures in jobs.values():
             for future in futures:
                 _fail(future, error)
 
-    def _on_submitted(self, future: JobFuture, done: "asyncio.Future[Any]") -> None:
-        error = done.exception()
+    def _on_submitted(self, future: JobFuture, error: Optional[Exception], answer: Any) -> None:
         if error is None:
-            answer = done.result()
             self._watch(future, answer["job"], told=not answer["existing"])
         else:
             if not future._known.done():
@@ -308,15 +315,27 @@ class Client:
             return
         self._jobs.setdefault(job, []).append(future)
         if not told:
-            request = self._live().request("futures.as_completed", {
-                "jobs": [job], "with_output": self._with_output}, again=same,
-                on_item=lambda item: self._complete(Completion.from_item(item)))
-            request.done.add_done_callback(lambda done: self._on_watched(job, done))
+            if not self._unwatched:  # those of one turn share a request
+                asyncio.get_running_loop().call_soon(self._watch_all)
+            self._unwatched.append(job)
 
-    def _on_watched(self, job: int, done: "asyncio.Future[Any]") -> None:
-        error = done.exception()
-        if error is not None:
-            for future in self._jobs.pop(job, ()):
+    def _watch_all(self) -> None:
+        jobs, self._unwatched = self._unwatched, []
+        try:
+            self._live().request(
+                "futures.as_completed", {"jobs": jobs, "with_output": self._with_output},
+                again=same, on_item=lambda item: self._complete(Completion.from_item(item)),
+                on_answer=lambda error, _: self._on_watched(jobs, error))
+        except ConnectionLost:
+            pass  # the end of the subscription fails them
+
+    def _on_watched(self, jobs: List[int], error: Optional[Exception]) -> None:
+        if isinstance(error, RemoteError) and len(jobs) > 1:
+            for job in jobs:  # one of them is not there: the others are told one by one
+                self._unwatched = [job]
+                self._watch_all()
+        elif error is not None:
+            for future in self._jobs.pop(jobs[0], ()):
                 _fail(future, error)
 
     def _on_settled(self, future: "asyncio.Future[Completion]") -> None:
@@ -327,22 +346,22 @@ class Client:
 
     def _cancel_job(self, job: int) -> None:
         try:
-            request = self._live().request("job.cancel", {"jobs": [job]}, again=same)
+            self._live().request("job.cancel", {"jobs": [job]}, again=same)
         except ConnectionLost:
-            return
-        # That it is done, or forgotten, by now is as good.
-        request.done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            pass
 
 
 def _fail(future: JobFuture, error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
+        future.exception()  # of the connection, not of the job: told once is enough
 
 
 def _completion_of(future: JobFuture) -> Completion:
+    error = None if future.cancelled() else future.exception()
     if future.completion is not None:
         return future.completion
-    return future.result()  # there is none: raises why
+    raise error or asyncio.CancelledError()
 
 
 async def _iterate(commands: Union[Iterable[Command], AsyncIterable[Command]]) -> AsyncIterator[Command]:

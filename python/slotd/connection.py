@@ -16,6 +16,8 @@ from .errors import ConnectionLost, InstanceChanged, ProtocolError, RemoteError,
 
 Params = Dict[str, Any]
 Again = Callable[[Params], Params]
+OnItem = Callable[[Params], None]
+OnAnswer = Callable[[Optional[Exception], Any], None]
 
 _PAUSE_FIRST, _PAUSE_MOST = 0.01, 1.0
 
@@ -26,12 +28,28 @@ def same(params: Params) -> Params:
 
 
 class Request:
-    """A request in flight. ``done`` is its answer; ``on_item`` takes the items of a stream."""
+    """A request in flight. ``done`` is its answer; ``on_item`` takes the items of a stream.
+
+    The callbacks of ``done`` run in a later turn of the loop; ``on_answer`` runs at once, before
+    the line behind the answer is looked at. It is given the error (or None) and the result.
+    """
 
     def __init__(self, ident: int, method: str, params: Params, done: "asyncio.Future[Any]",
-                 again: Optional[Again], on_item: Optional[Callable[[Params], None]]) -> None:
+                 again: Optional[Again], on_item: Optional[OnItem],
+                 on_answer: Optional[OnAnswer]) -> None:
         self.ident, self.method, self.params = ident, method, params
-        self.done, self.again, self.on_item = done, again, on_item
+        self.done, self.again, self.on_item, self.on_answer = done, again, on_item, on_answer
+
+    def settle(self, error: Optional[Exception], result: Any = None) -> None:
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(result)
+        else:
+            self.done.set_exception(error)
+            self.done.exception()  # whoever doesn't look isn't scolded for it
+        if self.on_answer is not None:
+            self.on_answer(error, result)
 
 
 class Connection:
@@ -63,13 +81,14 @@ class Connection:
         self._give_up(ConnectionLost("the client was closed"))
 
     def request(self, method: str, params: Params, *, again: Optional[Again] = None,
-                on_item: Optional[Callable[[Params], None]] = None) -> Request:
+                on_item: Optional[OnItem] = None,
+                on_answer: Optional[OnAnswer] = None) -> Request:
         """Sends a request, or, while there is no connection, as soon as there is one."""
         if self._closed is not None:
             raise self._closed
         line_params = {k: v for k, v in params.items() if v is not None}
         request = Request(next(self._ids), method, line_params, self._loop.create_future(), again,
-                          on_item)
+                          on_item, on_answer)
         line = self._line(request)
         self._open[request.ident] = request
         if self._writer is not None:
@@ -168,7 +187,7 @@ class Connection:
                 del self._open[request.ident]
             elif request.again is None:
                 del self._open[request.ident]
-                request.done.set_exception(UnknownOutcome(
+                request.settle(UnknownOutcome(
                     f"the connection was lost before {request.method} was answered"))
             else:
                 request.params = request.again(request.params)
@@ -203,12 +222,12 @@ class Connection:
         if message["id"] is None:
             raise ProtocolError(f"the daemon took offence: {message.get('error')}")
         request = self._open.pop(message["id"], None)
-        if request is None or request.done.done():
+        if request is None:
             return
         if "error" in message:
-            request.done.set_exception(_remote(message["error"]))
+            request.settle(_remote(message["error"]))
         else:
-            request.done.set_result(message.get("result"))
+            request.settle(None, message.get("result"))
 
     def _give_up(self, why: Exception) -> None:
         self._closed = self._closed or why
@@ -221,9 +240,7 @@ class Connection:
         open_requests: List[Request] = list(self._open.values())
         self._open.clear()
         for request in open_requests:
-            if not request.done.done():
-                request.done.set_exception(why)
-                request.done.exception()  # whoever doesn't look isn't scolded for it
+            request.settle(why)
 
 
 def _remote(error: Dict[str, Any]) -> RemoteError:
