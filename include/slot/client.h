@@ -1,16 +1,17 @@
 #ifndef SLOT_CLIENT_H
 #define SLOT_CLIENT_H
 /*
- * A slot_client is one connection to slotd on the program's own event loop. What it hands out
- * are plain slot_futures: slot_as_completed, slot_wait, slot_gather and slot_limited take the
- * jobs of a daemon as they take in-process actions.
+ * A slot_client is one connection to slotd, on the program's event loop or, where it has none, on
+ * one of the client's own (slot_client_run). What it hands out are plain slot_futures:
+ * slot_as_completed, slot_wait, slot_gather and slot_limited take the jobs of a daemon as they
+ * take in-process actions.
  *
  * JSON: parameters and results are json_t of jansson (>= 2.14); this header includes it. A
  * json_t parameter named `params` or `spec` is taken (its reference is given away), whatever
  * the function returns; everything handed out is borrowed unless said otherwise.
  *
- * Callbacks run from the loop, never inside a call of yours; they may do anything, freeing
- * the client included. Not thread-safe: one client belongs to one loop.
+ * Callbacks run from the loop, never inside a call of yours but those that run it; they may do
+ * anything, freeing the client included. Not thread-safe: one client belongs to one loop.
  */
 #include <slot/future.h>
 #include <jansson.h>
@@ -81,20 +82,29 @@ struct slot_client_options {
 
 /*
  * Connects to the daemon's socket (any length of path) and says hello; requests may follow at
- * once. `options` may be NULL; its strings are copied. NULL: *error (may be NULL) is
- * -SLOT_ECONNECT with errno set (EPERM: at the user's own default place somebody else listens,
- * who is told nothing), -SLOT_EINVAL or -SLOT_ENOMEM. Blocks for at most two seconds, and only
- * where the daemon's backlog is full.
+ * once. `loop` NULL: the client gets a loop of its own, on an event_base of its own, which
+ * slot_client_run runs and slot_client_free frees. `path` NULL: the place that
+ * slot_client_default_socket gives for SLOT_CLIENT_USER. `options` may be NULL; its strings are
+ * copied. NULL: *error (may be NULL) is -SLOT_ECONNECT with errno set (EPERM: at the user's own
+ * default place somebody else listens, who is told nothing, or others may write to its
+ * directory), -SLOT_EINVAL or -SLOT_ENOMEM. Blocks for at most two seconds, and only where the
+ * daemon's backlog is full.
  */
 struct slot_client *slot_client_connect(struct slot_loop *loop, const char *path,
     const struct slot_client_options *options, int *error);
 
-/* The same on a connected stream socket, which is taken (closed on failure too). */
+/* The same on a connected stream socket, which is taken (closed on failure too); it can't be made
+ * anew: `reconnect` counts for nothing. */
 struct slot_client *slot_client_new_fd(struct slot_loop *loop, int fd,
     const struct slot_client_options *options, int *error);
 
-/* Closes and frees. Open calls and jobs fail with -SLOT_ECLOSED, open streams end without a
- * callback. Streams not freed yet become inert: free them still. NULL is allowed. */
+/*
+ * Closes and frees. Open calls and jobs fail with -SLOT_ECLOSED, open streams end without a
+ * callback. Streams not freed yet become inert: free them still. NULL is allowed.
+ * A loop of the client's own is freed with it: combinators and other clients on it have to be
+ * gone by then, futures need not. Callbacks of what failed run before this returns; when a
+ * callback frees the client, before slot_client_run returns, and the loop lives until then.
+ */
 void slot_client_free(struct slot_client *client);
 
 /* False once the connection is over; true while it is being made anew. */
@@ -110,21 +120,34 @@ const json_t *slot_client_hello(const struct slot_client *client);
 /* The seq of the newest completion seen (hello's at first): where a reconnect goes on. */
 uint64_t slot_client_seq(const struct slot_client *client);
 
+/* The loop given to connect, or the client's own: for combinators, and for other clients of the
+ * same program, which are freed before it. Its own is run by slot_client_run and nothing else. */
 struct slot_loop *slot_client_loop(const struct slot_client *client);
 
 /*
  * The socket that programs use when none is named: $SLOTD_SOCKET, else the system's or the
- * user's own. The caller frees it. NULL: *why says why there is none.
+ * user's own. The caller frees it. NULL: *why (may be NULL) says why there is none.
  */
 enum slot_client_scope { SLOT_CLIENT_USER, SLOT_CLIENT_SYSTEM };
 char *slot_client_default_socket(enum slot_client_scope scope, const char **why);
 
-/*
- * For programs without a loop of their own: runs the loop's event_base until `f` (of any kind)
- * is done. 0, -SLOT_ETIMEOUT, or -SLOT_EINVALSTATE when the loop has nothing left to wait for.
- * timeout_ms below 0: no limit. Not from inside a callback.
+/* ---- for programs without a loop of their own ----------------------------------------------
+ *
+ * These run the client's loop, its own or one that was given to connect, and with it all that is
+ * on it: callbacks, other clients, a reconnect. They block until what is asked for is there, not
+ * from inside a callback: there they refuse. A signal that is caught does not end them.
  */
-int slot_client_run_until(struct slot_client *client, struct slot_future *f, int64_t timeout_ms);
+
+/* Until `f`, any future of that loop, is done. 0: it is; else -SLOT_ETIMEOUT (timeout_ms below 0:
+ * no limit), -SLOT_EINVALSTATE (from inside a callback, or the loop has nothing left to wait for),
+ * -SLOT_EINVAL (`f` belongs to another loop) or -SLOT_ENOMEM. A callback may free the client. */
+int slot_client_run(struct slot_client *client, struct slot_future *f, int64_t timeout_ms);
+
+/* Until slot_as_completed_next has a future (one reference is the caller's); its own timeout
+ * counts. NULL: slot_as_completed_status says why: 0, all were taken; -SLOT_ETIMEOUT; 1, it can't
+ * be waited for, as -SLOT_EINVALSTATE above. `ac`, on that loop, needs no callback. */
+struct slot_as_completed;
+struct slot_future *slot_client_run_next(struct slot_client *client, struct slot_as_completed *ac);
 
 /* ---- a restart of the daemon ---------------------------------------------------------------
  *

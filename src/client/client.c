@@ -28,6 +28,8 @@ give(int *error, int code)
 static void
 release(struct slot_client *c)
 {
+	struct client_own *own = c->own;
+
 	client_reconnect_free(c->again);
 	link_fini(&c->link);
 	table_fini(&c->requests);
@@ -36,6 +38,7 @@ release(struct slot_client *c)
 		evbuffer_free(c->scratch);
 	json_decref(c->hello);
 	free(c);
+	client_own_release(own);
 }
 
 static void
@@ -241,7 +244,7 @@ say_hello(struct slot_client *c, const struct slot_client_options *options)
 	return slot_future_add_done_callback(c->ready, on_ready, c);
 }
 
-/* `path` NULL: a lost connection can't be made anew. */
+/* `loop` NULL: one of its own. `path` NULL: a lost connection can't be made anew. */
 static struct slot_client *
 client_new(struct slot_loop *loop, int fd, const char *path,
     const struct slot_client_options *options, int *error)
@@ -250,14 +253,18 @@ client_new(struct slot_loop *loop, int fd, const char *path,
 
 	if (options == NULL)
 		options = &none;
-	struct slot_client *c = slot_loop_base(loop) != NULL ? calloc(1, sizeof(*c)) : NULL;
+	bool manual = loop != NULL && slot_loop_base(loop) == NULL;
+	struct client_own *own = loop == NULL ? client_own_new(&loop) : NULL;
+	struct slot_client *c = loop != NULL && !manual ? calloc(1, sizeof(*c)) : NULL;
 
 	if (c == NULL) {
 		close(fd);
-		give(error, slot_loop_base(loop) == NULL ? -SLOT_EINVAL : -SLOT_ENOMEM);
+		client_own_release(own);
+		give(error, manual ? -SLOT_EINVAL : -SLOT_ENOMEM);
 		return NULL;
 	}
 	c->loop = loop;
+	c->own = own;
 	c->options = *options;
 	c->options.name = c->options.session = NULL;
 	size_t limit = options->out_limit != 0 ? options->out_limit : SLOT_CLIENT_OUT_LIMIT;
@@ -289,7 +296,14 @@ struct slot_client *
 slot_client_connect(struct slot_loop *loop, const char *path,
     const struct slot_client_options *options, int *error)
 {
-	int fd = link_connect(path);
+	char usual[SLOT_PATHS_MAX];
+	int rc = path == NULL ? slot_paths_socket(SLOT_PATHS_USER, usual, sizeof(usual)) : 0;
+
+	if (path == NULL)
+		path = usual;
+	if (rc != 0)
+		errno = -rc;
+	int fd = rc == 0 ? link_connect(path) : -1;
 
 	if (fd < 0) {
 		give(error, -SLOT_ECONNECT);
@@ -381,10 +395,12 @@ slot_client_default_socket(enum slot_client_scope scope, const char **why)
 	if (rc == 0) {
 		char *copy = strdup(path);
 
-		if (copy == NULL)
+		if (copy == NULL && why != NULL)
 			*why = "out of memory";
 		return copy;
 	}
+	if (why == NULL)
+		return NULL;
 	*why = rc == -ENAMETOOLONG ? "its path is too long"
 				   : "its directory belongs to somebody else, or others may "
 				     "write to it";

@@ -21,6 +21,7 @@
 struct client_request;
 struct client_kept;
 struct client_reconnect;
+struct client_own;
 
 struct client_request_ops {
 	/* Exactly one of these ends the request; it is out of the table by then. */
@@ -119,6 +120,7 @@ struct client_job;
 struct slot_client {
 	struct link link;
 	struct slot_loop *loop;
+	struct client_own *own;             /* of the loop; NULL: the loop is the program's */
 	struct slot_client_options options; /* its strings are not kept */
 	struct client_reconnect *again;     /* NULL: a lost connection is the end */
 	struct evbuffer *scratch;           /* the line being written */
@@ -142,6 +144,11 @@ void client_release(struct slot_client *c);
 void client_end(struct slot_client *c, int code, const char *why);
 /* The handlers of the link, for the one who makes it. */
 extern const struct link_handlers client_link_handlers;
+
+/* A loop for a client that was given none (block.c); NULL: out of memory. It outlives the client
+ * while a wait is running it; the last one to let go frees it. */
+struct client_own *client_own_new(struct slot_loop **loop);
+void client_own_release(struct client_own *own); /* NULL is allowed */
 
 /* The seq that an object of JSON names; 0: none. */
 uint64_t client_seq_of(const json_t *object);

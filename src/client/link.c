@@ -19,6 +19,7 @@
 #define LINK_LINES_PER_TURN 256
 #define LINK_IOVECS 16
 #define LINK_CONNECT_SECONDS 2
+#define LINK_CONNECT_SIGNALS 20
 
 struct link_fds {
 	struct link_fds *next;
@@ -351,6 +352,21 @@ link_fini(struct link *l)
 	l->out = NULL;
 }
 
+/* A signal ends a connect() that waits, as if it had never begun. Each may begin once more, so that
+ * a program with a timer that ticks neither fails nor waits for ever. */
+static int
+connect_through_signals(int fd, const struct slot_paths_address *address)
+{
+	int rc = -1;
+
+	for (int i = 0; i < LINK_CONNECT_SIGNALS && rc != 0; i++) {
+		rc = connect(fd, (const struct sockaddr *)&address->sa, address->len);
+		if (rc != 0 && errno != EINTR)
+			break;
+	}
+	return rc;
+}
+
 /* connect() on AF_UNIX waits only where the backlog is full; a send timeout bounds that. */
 static int
 connect_with(const char *path, int flags)
@@ -366,7 +382,7 @@ connect_with(const char *path, int flags)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) != 0 ||
-	    connect(fd, (const struct sockaddr *)&address.sa, address.len) != 0 ||
+	    connect_through_signals(fd, &address) != 0 ||
 	    fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
 		error = errno;
 		if (fd >= 0)

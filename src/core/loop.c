@@ -319,11 +319,17 @@ run_pass(struct slot_loop *loop, size_t most)
 	return ran + run_queue(loop, &loop->ending, most - ran);
 }
 
-static bool
-calls_queued(const struct slot_loop *loop)
+bool
+slot_loop_calls_queued(const struct slot_loop *loop)
 {
 	return loop->soon.first != NULL || loop->turn_end.first != NULL ||
 	    loop->ending.first != NULL;
+}
+
+bool
+slot_loop_is_running(const struct slot_loop *loop)
+{
+	return loop->in_pass;
 }
 
 /* ---- on an event_base ---- */
@@ -379,7 +385,7 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 	run_pass(loop, SIZE_MAX);
 	loop->in_pass = false;
 	arm_kernel_timer(loop);
-	if (calls_queued(loop))
+	if (slot_loop_calls_queued(loop))
 		request_next_pass(loop);
 }
 
@@ -477,7 +483,8 @@ slot_loop_run_due(struct slot_loop *loop, size_t max)
 	size_t ran = 0;
 
 	assert(loop->base == NULL);
-	while (ran < most && (calls_queued(loop) || earliest_us(loop) <= loop->manual_now_us))
+	while (ran < most &&
+	    (slot_loop_calls_queued(loop) || earliest_us(loop) <= loop->manual_now_us))
 		ran += run_pass(loop, most - ran);
 	return ran;
 }

@@ -26,6 +26,10 @@ void slot_loop_call_soon(struct slot_loop *loop, struct slot_call *call);
 /* Takes it out again, in O(1); a no-op when not queued. */
 void slot_loop_call_cancel(struct slot_loop *loop, struct slot_call *call);
 bool slot_call_queued(const struct slot_call *call);
+/* Whether any call waits to run, of either kind. */
+bool slot_loop_calls_queued(const struct slot_loop *loop);
+/* Whether this is called from inside a call or a timer's fire. */
+bool slot_loop_is_running(const struct slot_loop *loop);
 
 /*
  * `call` runs once at the end of this turn: after all calls to run soon and all I/O callbacks

@@ -63,7 +63,7 @@ ctl_failure(const struct ctl *ctl, const struct slot_future *f)
 int
 ctl_run_until(struct ctl *ctl, struct slot_future *f, int64_t timeout_ms)
 {
-	return slot_client_run_until(ctl->client, f, timeout_ms);
+	return slot_client_run(ctl->client, f, timeout_ms);
 }
 
 int

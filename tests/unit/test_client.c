@@ -439,34 +439,6 @@ START_TEST(the_client_may_be_freed_when_the_connection_is_lost)
 }
 END_TEST
 
-/* ---- blocking ---- */
-
-START_TEST(run_until_returns_with_the_answer_or_at_the_timeout)
-{
-	struct slot_future *f = call("a", NULL);
-
-	ck_assert_int_eq(slot_client_run_until(client, f, 5), -SLOT_ETIMEOUT);
-	ck_assert(!slot_future_done(f));
-	ck_assert_int_gt(dprintf(server, "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n"), 0);
-	ck_assert_int_eq(slot_client_run_until(client, f, -1), 0);
-	ck_assert_int_eq(slot_future_result(f, NULL), 0);
-	ck_assert_int_eq(slot_client_run_until(client, f, -1), 0);
-	slot_future_unref(f);
-}
-END_TEST
-
-START_TEST(run_until_says_when_nothing_can_come)
-{
-	start_with(NULL);
-	struct slot_future *never = slot_future_new(loop);
-
-	hang_up();
-	ck_assert_int_eq(slot_client_run_until(client, never, -1), -SLOT_EINVALSTATE);
-	slot_future_unref(never);
-	stop();
-}
-END_TEST
-
 /* ---- bytes ---- */
 
 START_TEST(bytes_become_the_shorter_form_and_come_back)
@@ -532,13 +504,11 @@ main(void)
 	tcase_add_test(tc, unknown_notifications_are_ignored);
 	tcase_add_test(tc, freeing_fails_open_calls);
 	tcase_add_test(tc, the_client_may_be_freed_in_a_callback);
-	tcase_add_test(tc, run_until_returns_with_the_answer_or_at_the_timeout);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(own, requests_may_follow_before_hello_is_answered);
 	tcase_add_test(own, a_session_is_handed_on);
 	tcase_add_test(own, a_daemon_that_reads_nothing_is_felt_and_room_is_told);
 	tcase_add_test(own, the_client_may_be_freed_when_the_connection_is_lost);
-	tcase_add_test(own, run_until_says_when_nothing_can_come);
 	tcase_add_test(own, bytes_become_the_shorter_form_and_come_back);
 	tcase_add_test(own, what_is_no_bytes_is_refused);
 	suite_add_tcase(suite, own);

@@ -338,7 +338,7 @@ START_TEST(who_does_not_come_back_is_given_up)
 
 	free(next_line());
 	die();
-	ck_assert_int_eq(slot_client_run_until(client, f, PATIENCE_MS), 0);
+	ck_assert_int_eq(slot_client_run(client, f, PATIENCE_MS), 0);
 	fails_with(f, -SLOT_ECLOSED);
 	settle();
 	ck_assert_uint_eq(lost_times, 1);
