@@ -1,6 +1,5 @@
 /* Values on the command line: durations, times, numbers, ids, signals. */
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +30,8 @@ ctl_duration(const char *text, int64_t *ms)
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		if (strcmp(end, units[i].unit) != 0)
 			continue;
-		value = floor(value * units[i].ms + 0.5);
-		if (value > 9e15)
+		value = value * units[i].ms + 0.5; /* never below 0: the cast rounds */
+		if (!(value < 9e15))
 			return -1;
 		*ms = (int64_t)value;
 		return 0;
