@@ -321,7 +321,7 @@ hub_on_completions_subscribe(struct request *req)
 	}
 	state = calloc(1, sizeof *state);
 	if (state == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	state->next_seq = since + 1;
@@ -380,7 +380,7 @@ hub_on_events_subscribe(struct request *req)
 		return;
 	state = calloc(1, sizeof *state);
 	if (state == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	request_stream(req, &events_ops, state, -1);

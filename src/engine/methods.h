@@ -6,7 +6,8 @@
 #include "engine/request.h"
 
 extern const struct request_method methods_admin[];   /* hello, limits, stats, drain, discover … */
-extern const struct request_method methods_futures[]; /* futures.*, job.result */
+extern const struct request_method methods_as_completed[];
+extern const struct request_method methods_futures[]; /* futures.wait, .gather, job.result */
 extern const struct request_method methods_job[];     /* job.get, list, signal, set, retry */
 extern const struct request_method methods_map[];     /* map.* */
 extern const struct request_method methods_output[];  /* output.*, stdin.write, subscriptions */

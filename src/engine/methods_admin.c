@@ -241,7 +241,7 @@ on_metrics(struct request *req)
 			rc = -1;
 	}
 	if (rc < 0) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 	} else {
 		result.text = text;
 		request_reply(req, &result);

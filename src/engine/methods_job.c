@@ -20,7 +20,7 @@ reply_job(struct request *req, const struct row *row)
 	struct msg_job job;
 
 	if (view_job(&v, req->engine, row, VIEW_ARGV_ALL, &job) < 0)
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 	else
 		request_reply(req, &job);
 	view_free(&v);
@@ -127,7 +127,7 @@ on_list(struct request *req)
 			bytes += size_of(&jobs[n++]);
 	}
 	if (jobs == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 	} else {
 		result.jobs = (struct msg_job_object_list){ jobs, n };
 		request_reply(req, &result);
@@ -261,7 +261,7 @@ on_signal(struct request *req)
 	}
 	w = calloc(1, sizeof *w);
 	if (w == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	w->job = job_ref(job);
@@ -291,7 +291,7 @@ on_set(struct request *req)
 	}
 	job = request_live(e, row);
 	if (job == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	q = p->queue != NULL ? queue_find(e->queues, p->queue) : queue_of(&job->place);
@@ -307,7 +307,7 @@ on_set(struct request *req)
 	}
 	if (job_set(job, q, p->priority != MSG_NULL ? (int)p->priority : row->priority,
 	    p->hold >= 0 ? p->hold != 0 : row->hold) < 0) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	job_kick(e);

@@ -221,7 +221,7 @@ on_open(struct request *req)
 		return;
 	m = calloc(1, sizeof *m);
 	if (m == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	m->req = req;
@@ -302,7 +302,7 @@ push_jobs(struct request *req, struct map *m)
 	struct map_item **items = items_make(m, specs->n);
 
 	if (items == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	switch (submit_all(&sub, &why)) {

@@ -60,7 +60,7 @@ on_output_read(struct request *req)
 	result.off = p->off;
 	buf = malloc((size_t)p->max + 1);
 	if (buf == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	c = row->output;
@@ -304,7 +304,7 @@ on_output_follow(struct request *req)
 		return;
 	f = calloc(1, sizeof *f);
 	if (f == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	f->req = req;
@@ -315,7 +315,7 @@ on_output_follow(struct request *req)
 		f->wanted[p->fds.v[i] - 1] = true;
 	if (follow_link(f) < 0) {
 		follow_free(f);
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	request_stream(req, &follow_ops, f, p->window == MSG_NULL ? -1 : p->window);
@@ -386,7 +386,7 @@ on_stdin_write(struct request *req)
 	st = calloc(1, sizeof *st);
 	if (st == NULL || job == NULL) {
 		free(st);
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	st->job = job_ref(job);
@@ -396,7 +396,7 @@ on_stdin_write(struct request *req)
 		req->ops = NULL;
 		job_unref(st->job);
 		free(st);
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 	}
 }
 

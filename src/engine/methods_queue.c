@@ -40,7 +40,7 @@ on_list(struct request *req)
 	size_t n = 0;
 
 	if (v == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	for (const struct queue *q = queue_next(e->queues, NULL); q != NULL;
@@ -101,7 +101,7 @@ on_set(struct request *req)
 		return;
 	}
 	if (q == NULL && (q = queue_add(e->queues, p->queue)) == NULL) {
-		request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(req);
 		return;
 	}
 	if (made)

@@ -200,7 +200,7 @@ on_cancel(struct request *req)
 			return;
 		c = cancel_new(req, p->jobs.n, p->wait);
 		if (c == NULL) {
-			request_error(req, RPC_INTERNAL_ERROR, "out of memory");
+			request_no_memory(req);
 			return;
 		}
 		request_park(req, &cancel_ops, c);

@@ -97,8 +97,8 @@ request_find(struct session *s, const struct jsonr *id)
 /* ---- handling ---- */
 
 static const struct request_method *const families[] = {
-	methods_admin, methods_futures, methods_job, methods_map, methods_output, methods_queue,
-	methods_submit, methods_sweep,
+	methods_admin, methods_as_completed, methods_futures, methods_job, methods_map, methods_output,
+	methods_queue, methods_submit, methods_sweep,
 };
 
 request_handler
@@ -259,6 +259,12 @@ request_error(struct request *req, enum rpc_error error, const char *format, ...
 	vsnprintf(f.message, sizeof f.message, format, ap);
 	va_end(ap);
 	request_fail(req, &f);
+}
+
+void
+request_no_memory(struct request *req)
+{
+	request_error(req, RPC_INTERNAL_ERROR, "out of memory");
 }
 
 void

@@ -71,6 +71,7 @@ void request_error(struct request *req, enum rpc_error error, const char *format
     __attribute__((format(printf, 3, 4)));
 void request_bad_param(struct request *req, const char *param, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void request_no_memory(struct request *req);
 /* The job is unknown, or another's: the same answer. */
 void request_no_such_job(struct request *req, uint64_t job);
 /* The job's row, if there is one that the caller may see; else NULL: it was answered so, or is

@@ -536,7 +536,7 @@ load_named(struct submit *sub)
 		return true;
 	ids = malloc(n * sizeof *ids);
 	if (ids == NULL) {
-		request_error(sub->req, RPC_INTERNAL_ERROR, "out of memory");
+		request_no_memory(sub->req);
 		return false;
 	}
 	n = 0;

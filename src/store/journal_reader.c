@@ -1,9 +1,9 @@
 /* A queue in, a queue out, and one thread between; see journal_reader.h. */
 #include "store/journal_reader.h"
 
+#include "core/thread.h"
+
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -120,21 +120,12 @@ jreader_fetch(struct jreader *rd)
 int
 jreader_start(struct jreader *rd)
 {
-	sigset_t all, before;
-	int error;
+	int rc = 0;
 
-	if (rd->started)
-		return 0;
-	/* No signal is to be handled in the thread: each belongs to the loop. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&rd->thread, NULL, thread_main, rd);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error != 0)
-		return -error;
-	pthread_setname_np(rd->thread, "slotd-reader");
-	rd->started = true;
-	return 0;
+	if (!rd->started)
+		rc = slot_thread_start(&rd->thread, "slotd-reader", thread_main, rd);
+	rd->started |= rc == 0;
+	return rc;
 }
 
 void

@@ -6,12 +6,11 @@
 #include "store/journal_writer.h"
 
 #include "core/failpoint.h"
+#include "core/thread.h"
 #include "store/journal_apply.h"
 #include "store/journal_files.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -477,19 +476,10 @@ jwriter_new(const struct jwriter_options *o)
 int
 jwriter_start(struct jwriter *w)
 {
-	sigset_t all, before;
-	int error;
+	int rc = slot_thread_start(&w->thread, "slotd-journal", thread_main, w);
 
-	/* No signal is to be handled in the thread: each belongs to the loop. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&w->thread, NULL, thread_main, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error != 0)
-		return -error;
-	pthread_setname_np(w->thread, "slotd-journal");
-	w->started = true;
-	return 0;
+	w->started = rc == 0;
+	return rc;
 }
 
 void
