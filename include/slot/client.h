@@ -40,6 +40,7 @@ enum slot_client_state {
 	SLOT_CLIENT_OVER,         /* for good */
 };
 
+/* Zero-initialise it: 0 and NULL stand for the usual. */
 struct slot_client_options {
 	const char *name;    /* "program/version" for the daemon's log; NULL: "libslot/<version>" */
 	const char *session; /* token of an earlier connection whose bound jobs to take over */
@@ -75,6 +76,7 @@ struct slot_client_options {
 	/* After slot_client_writable said false: there is room again. */
 	void (*on_writable)(struct slot_client *client, void *arg);
 	void *arg;
+	void *reserved[6]; /* NULL: what later versions add */
 };
 
 #define SLOT_CLIENT_OUT_LIMIT (4u << 20)
@@ -258,12 +260,13 @@ const struct slot_completion *slot_job_completion(const struct slot_future *f);
 
 /* ---- streams ------------------------------------------------------------------------------- */
 
+/* Any may be NULL. Zero-initialise it. */
 struct slot_stream_handlers {
 	/* One $/item: the notification's params (stream and n among them). */
 	void (*item)(struct slot_stream *s, const json_t *item, void *arg);
-	/* $/gap: so many items were left out (events only). May be NULL. */
+	/* $/gap: so many items were left out (events only). */
 	void (*gap)(struct slot_stream *s, const json_t *gap, void *arg);
-	/* $/credit from the daemon: `n` more may be pushed (map.open only). May be NULL. */
+	/* $/credit from the daemon: `n` more may be pushed (map.open only). */
 	void (*credit)(struct slot_stream *s, uint64_t n, void *arg);
 	/*
 	 * The stream is over, exactly once. code 0: `result` is there. -SLOT_EREMOTE: `error`
@@ -271,6 +274,7 @@ struct slot_stream_handlers {
 	 */
 	void (*end)(struct slot_stream *s, int code, const json_t *result,
 	    const struct slot_rpc_error *error, void *arg);
+	void (*reserved[4])(void); /* NULL: what later versions add */
 };
 
 /* Opens a stream with a streaming method. The handlers are copied. Free it when it is no

@@ -30,6 +30,7 @@ typedef void (*slot_action_cancel_cb)(struct slot_future *f, void *arg);
 struct slot_submit_options {
 	unsigned slots; /* how many slots it holds; 0 stands for 1 */
 	int priority;   /* higher first, -100 to 100 */
+	void *reserved[2]; /* NULL: what later versions add */
 };
 
 /*
@@ -48,6 +49,7 @@ struct slot_pending_ops {
 	void (*remove)(void *policy, struct slot_action *a);
 	/* `a`, once removed to start, has given its slots back. May be NULL. */
 	void (*released)(void *policy, struct slot_action *a);
+	void (*reserved[2])(void); /* NULL: what later versions add */
 };
 
 unsigned slot_action_slots(const struct slot_action *a);

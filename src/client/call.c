@@ -139,12 +139,12 @@ slot_client_call_fds(struct slot_client *c, const char *method,
 		rc = client_open(c, &call->request, &call_request_ops, method, params, fds, nfds);
 	}
 	json_decref(params);
+	if (error != NULL)
+		*error = rc;
 	if (rc == 0)
 		return slot_future_ref(&call->future); /* the other one is the open request's */
 	if (call != NULL)
 		slot_future_unref(&call->future);
-	if (error != NULL)
-		*error = rc;
 	return NULL;
 }
 

@@ -277,12 +277,11 @@ client_new(struct slot_loop *loop, int fd, const char *path,
 	}
 	if (rc == 0)
 		rc = c->scratch != NULL ? say_hello(c, options) : -SLOT_ENOMEM;
-	if (rc != 0) {
-		slot_client_free(c);
-		give(error, rc);
-		return NULL;
-	}
-	return c;
+	give(error, rc);
+	if (rc == 0)
+		return c;
+	slot_client_free(c);
+	return NULL;
 }
 
 struct slot_client *

@@ -391,12 +391,12 @@ slot_client_submit_fds(struct slot_client *c, json_t *spec, const int *fds,
 	if (rc == 0)
 		rc = client_open(c, &job->submit, &submit_ops, "job.submit", spec, fds, nfds);
 	json_decref(spec);
+	if (error != NULL)
+		*error = rc;
 	if (rc == 0)
 		return slot_future_ref(&job->future); /* the other one is the client's */
 	if (job != NULL)
 		slot_future_unref(&job->future);
-	if (error != NULL)
-		*error = rc;
 	return NULL;
 }
 

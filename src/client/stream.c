@@ -220,10 +220,10 @@ slot_client_stream(struct slot_client *c, const char *method, json_t *params,
 		place_init(&s->place, s->request.kept != NULL
 			? (int)s->request.kept->method->cursor : (int)CLIENT_CURSOR_NONE, params);
 	json_decref(params);
+	if (error != NULL)
+		*error = rc;
 	if (rc != 0) {
 		free(s);
-		if (error != NULL)
-			*error = rc;
 		return NULL;
 	}
 	s->id = s->request.id;

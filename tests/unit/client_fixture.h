@@ -136,7 +136,7 @@ hear_nothing(void)
 static inline void
 start_with(const struct slot_client_options *options)
 {
-	int pair[2], error = 0;
+	int pair[2], error = 99;
 
 	const int type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
 

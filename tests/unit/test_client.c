@@ -8,7 +8,7 @@
 static struct slot_future *
 call(const char *method, json_t *params)
 {
-	int error = 0;
+	int error = 99;
 	struct slot_future *f = slot_client_call(client, method, params, &error);
 
 	ck_assert_int_eq(error, 0);

@@ -15,7 +15,7 @@ spec(void)
 static struct slot_future *
 submit(void)
 {
-	int error = 0;
+	int error = 99;
 	struct slot_future *f = slot_client_submit(client, spec(), &error);
 
 	ck_assert_int_eq(error, 0);
@@ -414,11 +414,14 @@ static const struct slot_stream_handlers handlers = { .item = on_item, .gap = on
 static void
 open_stream(void)
 {
+	int error = 99;
+
 	told[0] = '\0';
 	free_at_item = false;
 	stream = slot_client_stream(client, "map.open", json_pack("{s:i}", "limit", 2), &handlers,
-	    NULL, NULL);
+	    NULL, &error);
 	ck_assert_ptr_nonnull(stream);
+	ck_assert_int_eq(error, 0);
 	ck_assert_uint_eq(slot_stream_id(stream), 2);
 	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"map.open\",\"params\":{\"limit\":2}}");
 }

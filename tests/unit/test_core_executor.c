@@ -53,7 +53,7 @@ start_and_succeed(struct slot_future *f, void *arg)
 static struct slot_future *
 submit_with(slot_action_start_cb start, const char *mark, unsigned slots, int priority)
 {
-	struct slot_submit_options options = {slots, priority};
+	struct slot_submit_options options = {.slots = slots, .priority = priority};
 	int error = 1;
 	char *arg = NULL;
 	struct slot_future *f;
@@ -494,7 +494,7 @@ END_TEST
 
 START_TEST(what_can_never_be_right_is_refused)
 {
-	struct slot_submit_options options = {1, 101};
+	struct slot_submit_options options = {.slots = 1, .priority = 101};
 	int error = 0;
 
 	ck_assert_ptr_null(slot_executor_submit(ex, start_marked, NULL, NULL, &options, &error));
@@ -796,8 +796,8 @@ stack_released(void *policy, struct slot_action *a)
 
 START_TEST(the_pending_order_can_be_replaced)
 {
-	static const struct slot_pending_ops ops = {stack_push, stack_next_fitting, stack_remove,
-	    stack_released};
+	static const struct slot_pending_ops ops = {.push = stack_push,
+	    .next_fitting = stack_next_fitting, .remove = stack_remove, .released = stack_released};
 	struct stack stack = {0};
 	struct slot_future *f[3];
 

@@ -104,7 +104,7 @@ do_submit(void)
 	m.pending++;
 	a->slots = 1 + chance(SLOTS_MAX);
 	a->priority = (int)chance(5) * 50 - 100;
-	options = (struct slot_submit_options){a->slots, a->priority};
+	options = (struct slot_submit_options){.slots = a->slots, .priority = a->priority};
 	a->future = slot_executor_submit(m.ex, start, NULL, a, &options, NULL);
 	ck_assert_ptr_nonnull(a->future);
 }
