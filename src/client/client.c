@@ -15,6 +15,8 @@
 #include "core/paths.h"
 #include "wire/rpc.h"
 
+#define HELLO_ID 1 /* it is the first request */
+
 static int
 give(int *error, int code)
 {
@@ -146,6 +148,27 @@ ask_the_next(struct slot_client *c, struct client_request *r)
 	r->ops->error(r, rc, NULL);
 }
 
+uint64_t
+client_seq_of(const json_t *object)
+{
+	json_int_t seq = json_integer_value(json_object_get(object, "seq"));
+
+	return seq > 0 ? (uint64_t)seq : 0;
+}
+
+/* At once, and not when the callbacks of `ready` run: the next line may be the last. */
+static bool
+keep_hello(struct slot_client *c, json_t *hello)
+{
+	if (!json_is_object(hello)) {
+		on_down(c, -SLOT_EPROTOCOL, "the daemon's answer to hello is no object");
+		return false;
+	}
+	c->hello = json_incref(hello);
+	c->seq = client_seq_of(hello);
+	return true;
+}
+
 static void
 take_answer(struct slot_client *c, struct rpc_reply *reply)
 {
@@ -166,6 +189,8 @@ take_answer(struct slot_client *c, struct rpc_reply *reply)
 	/* Nobody used a key that was ours before. */
 	if (reply->kind == RPC_REPLY_RESULT && r->kept != NULL && r->kept->own_key)
 		json_object_set_new(reply->result, "existing", json_false());
+	if (reply->kind == RPC_REPLY_RESULT && r->id == HELLO_ID && !keep_hello(c, reply->result))
+		return;
 	client_close(c, r);
 	if (reply->kind == RPC_REPLY_RESULT) {
 		r->ops->result(r, reply->result);
@@ -205,29 +230,6 @@ const struct link_handlers client_link_handlers = {
 
 /* ---- life ---- */
 
-uint64_t
-client_seq_of(const json_t *object)
-{
-	json_int_t seq = json_integer_value(json_object_get(object, "seq"));
-
-	return seq > 0 ? (uint64_t)seq : 0;
-}
-
-static void
-on_ready(struct slot_future *f, void *arg)
-{
-	struct slot_client *c = arg;
-	void *hello = NULL;
-
-	if (slot_future_result(f, &hello) != 0)
-		return;
-	c->hello = json_incref(hello);
-	uint64_t seq = client_seq_of(c->hello);
-
-	if (seq > c->seq)
-		c->seq = seq;
-}
-
 static int
 say_hello(struct slot_client *c, const struct slot_client_options *options)
 {
@@ -239,9 +241,7 @@ say_hello(struct slot_client *c, const struct slot_client_options *options)
 	if (params == NULL)
 		return -SLOT_ENOMEM;
 	c->ready = slot_client_call(c, "hello", params, &rc);
-	if (c->ready == NULL)
-		return rc;
-	return slot_future_add_done_callback(c->ready, on_ready, c);
+	return c->ready != NULL ? 0 : rc;
 }
 
 /* `loop` NULL: one of its own. `path` NULL: a lost connection can't be made anew. */
@@ -329,11 +329,8 @@ slot_client_free(struct slot_client *c)
 	link_close(&c->link);
 	client_reconnect_stop(c->again);
 	client_fail_all(c, -SLOT_ECLOSED);
-	if (c->ready != NULL) {
-		slot_future_remove_done_callback(c->ready, on_ready, c);
-		slot_future_unref(c->ready);
-		c->ready = NULL;
-	}
+	slot_future_unref(c->ready);
+	c->ready = NULL;
 	client_release(c);
 }
 

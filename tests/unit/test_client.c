@@ -56,6 +56,20 @@ START_TEST(a_session_is_handed_on)
 }
 END_TEST
 
+START_TEST(an_answer_to_hello_that_is_no_object_ends_the_connection)
+{
+	start_with(&(struct slot_client_options){ .on_disconnect = note_lost });
+	struct slot_future *ready = slot_client_ready(client);
+
+	say("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[]}\n");
+	fails_with(ready, -SLOT_EPROTOCOL);
+	ck_assert_int_eq(lost_code, -SLOT_EPROTOCOL);
+	ck_assert_ptr_null(slot_client_hello(client));
+	slot_future_unref(ready);
+	stop();
+}
+END_TEST
+
 START_TEST(no_socket_is_said_with_errno)
 {
 	int error = 0;
@@ -507,6 +521,7 @@ main(void)
 	suite_add_tcase(suite, tc);
 	tcase_add_test(own, requests_may_follow_before_hello_is_answered);
 	tcase_add_test(own, a_session_is_handed_on);
+	tcase_add_test(own, an_answer_to_hello_that_is_no_object_ends_the_connection);
 	tcase_add_test(own, a_daemon_that_reads_nothing_is_felt_and_room_is_told);
 	tcase_add_test(own, the_client_may_be_freed_when_the_connection_is_lost);
 	tcase_add_test(own, bytes_become_the_shorter_form_and_come_back);
