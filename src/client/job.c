@@ -5,7 +5,8 @@
  * which also tells of those that ended long ago.
  *
  * A stream never speaks of a job before its submit was answered, so no completion has to be
- * kept for a job that is not known yet.
+ * kept for a job that is not known yet. Each job knows which stream will tell of it: where the
+ * subscription ended before the answer came, the job is asked for, too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct client_job {
 	struct slot_client *client; /* while the job is in its table or its submit is open */
 	struct client_job *next;    /* another future of the same job */
 	uint64_t id;                /* 0 until the daemon has answered */
+	uint64_t told_by;           /* the stream that will tell how it ends */
 	struct slot_completion completion;
 	json_t *object; /* what completion borrows from */
 	bool cancel_asked;
@@ -136,6 +138,43 @@ client_jobs_fail(struct slot_client *c, int code, const struct slot_rpc_error *e
 	table_fini(&jobs);
 }
 
+struct relying {
+	uint64_t stream;
+	struct client_job *jobs; /* taken out of the table */
+};
+
+/* Of the futures of one job: those that rely on the stream are taken out. */
+static void *
+sort_out(void *chain, void *arg)
+{
+	struct relying *out = arg;
+	struct client_job *kept = NULL, **last = &kept;
+
+	for (struct client_job *job = chain, *next; job != NULL; job = next) {
+		next = job->next;
+		if (job->told_by == out->stream) {
+			job->next = out->jobs;
+			out->jobs = job;
+		} else {
+			job->next = NULL;
+			*last = job;
+			last = &job->next;
+		}
+	}
+	return kept;
+}
+
+/* The stream ended: fails the jobs that it would have told of. */
+static void
+jobs_of_stream_fail(struct slot_client *c, uint64_t stream, int code,
+    const struct slot_rpc_error *error)
+{
+	struct relying out = { .stream = stream };
+
+	table_sift(&c->jobs, sort_out, &out);
+	chain_fail(out.jobs, code, error);
+}
+
 /* Enters a job under its id; the table's reference is the one the caller held. */
 static int
 job_watch(struct slot_client *c, struct client_job *job, uint64_t id)
@@ -216,9 +255,10 @@ on_completions_end(struct slot_stream *s, int code, const json_t *result,
 	struct slot_client *c = arg;
 
 	(void)result;
-	c->completions = NULL;
+	if (c->completions == s)
+		c->completions = NULL;
+	jobs_of_stream_fail(c, slot_stream_id(s), code != 0 ? code : -SLOT_EPROTOCOL, error);
 	slot_stream_free(s);
-	client_jobs_fail(c, code != 0 ? code : -SLOT_EPROTOCOL, error);
 }
 
 static const struct slot_stream_handlers completions_handlers = {
@@ -329,12 +369,16 @@ ask_for(struct slot_client *c, struct client_job *const *jobs, size_t n)
 		slot_future_ref(&jobs[i]->future);
 	}
 	json_t *params = attach_params(a);
+	struct slot_stream *s = params != NULL ? client_stream(c, "futures.as_completed", params,
+						     &attach_handlers, a, &rc) : NULL;
 
-	if (params != NULL && client_stream(c, "futures.as_completed", params, &attach_handlers,
-				  a, &rc) != NULL)
-		return 0;
-	attach_free(a);
-	return rc;
+	if (s == NULL) {
+		attach_free(a);
+		return rc;
+	}
+	for (size_t i = 0; i < n; i++)
+		jobs[i]->told_by = slot_stream_id(s);
+	return 0;
 }
 
 /* ---- submit ---- */
@@ -350,8 +394,10 @@ submit_result(struct client_request *r, json_t *result)
 
 	if (rc == 0)
 		rc = job_watch(c, job, (uint64_t)id);
+	bool subscribed = c->completions != NULL && slot_stream_id(c->completions) == job->told_by;
+
 	/* The subscription never tells of what ended before it: a job found by its key may have. */
-	if (rc == 0 && phase != NULL && strcmp(phase, "done") == 0) {
+	if (rc == 0 && (!subscribed || (phase != NULL && strcmp(phase, "done") == 0))) {
 		rc = ask_for(c, &job, 1);
 		if (rc != 0)
 			job_unwatch(c, job);
@@ -388,8 +434,10 @@ slot_client_submit_fds(struct slot_client *c, json_t *spec, const int *fds,
 	struct client_job *job = job_new(c);
 	int rc = job != NULL ? subscribe(c) : -SLOT_ENOMEM;
 
-	if (rc == 0)
+	if (rc == 0) {
+		job->told_by = slot_stream_id(c->completions);
 		rc = client_open(c, &job->submit, &submit_ops, "job.submit", spec, fds, nfds);
+	}
 	json_decref(spec);
 	if (error != NULL)
 		*error = rc;

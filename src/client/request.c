@@ -169,7 +169,10 @@ client_fail_all(struct slot_client *c, int code)
 {
 	struct table open = c->requests;
 
+	/* What the callbacks below begin anew is not meant, nor may it rely on what ends here. */
 	c->requests = (struct table){ 0 };
+	c->completions = NULL;
+	client_jobs_fail(c, code, NULL);
 	for (size_t i = 0; i < open.cap; i++) {
 		struct client_request *r = open.entries[i].value;
 
@@ -184,5 +187,4 @@ client_fail_all(struct slot_client *c, int code)
 			r->ops->error(r, code, NULL);
 	}
 	table_fini(&open);
-	client_jobs_fail(c, code, NULL);
 }

@@ -68,17 +68,37 @@ table_reserve(struct table *t)
 int
 table_put(struct table *t, uint64_t key, void *value)
 {
-	int rc = table_reserve(t);
+	struct table_entry *e = t->count > 0 ? &t->entries[find(t, key)] : NULL;
 
-	if (rc != 0)
-		return rc;
-	struct table_entry *e = &t->entries[find(t, key)];
+	if (e == NULL || e->key == 0) {
+		int rc = table_reserve(t);
 
-	if (e->key == 0)
+		if (rc != 0)
+			return rc;
+		e = &t->entries[find(t, key)];
 		t->count++;
+	}
 	e->key = key;
 	e->value = value;
 	return 0;
+}
+
+/* Empties a place and moves back those behind it. */
+static void
+empty(struct table *t, size_t hole)
+{
+	for (size_t i = (hole + 1) & (t->cap - 1); t->entries[i].key != 0;
+	     i = (i + 1) & (t->cap - 1)) {
+		/* Whoever's home is not between the hole and here moves into the hole. */
+		size_t h = home(t, t->entries[i].key);
+
+		if (((i - h) & (t->cap - 1)) >= ((i - hole) & (t->cap - 1))) {
+			t->entries[hole] = t->entries[i];
+			hole = i;
+		}
+	}
+	t->entries[hole] = (struct table_entry){ 0 };
+	t->count--;
 }
 
 void *
@@ -92,19 +112,23 @@ table_remove(struct table *t, uint64_t key)
 		return NULL;
 	void *value = t->entries[hole].value;
 
-	for (size_t i = (hole + 1) & (t->cap - 1); t->entries[i].key != 0;
-	     i = (i + 1) & (t->cap - 1)) {
-		/* Whoever's home is not between the hole and here moves into the hole. */
-		size_t h = home(t, t->entries[i].key);
-
-		if (((i - h) & (t->cap - 1)) >= ((i - hole) & (t->cap - 1))) {
-			t->entries[hole] = t->entries[i];
-			hole = i;
-		}
-	}
-	t->entries[hole] = (struct table_entry){ 0 };
-	t->count--;
+	empty(t, hole);
 	if (t->cap > 64 && t->count * 8 < t->cap)
 		(void)resize(t, t->cap / 4); /* no memory: it stays large */
 	return value;
+}
+
+void
+table_sift(struct table *t, void *(*left)(void *value, void *arg), void *arg)
+{
+	for (size_t i = 0; i < t->cap;) {
+		struct table_entry *e = &t->entries[i];
+
+		if (e->key != 0)
+			e->value = left(e->value, arg);
+		if (e->key != 0 && e->value == NULL)
+			empty(t, i); /* another may have moved here */
+		else
+			i++;
+	}
 }

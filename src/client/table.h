@@ -22,7 +22,10 @@ void table_fini(struct table *t); /* frees the table, not what it points to */
 void *table_get(const struct table *t, uint64_t key);
 /* Makes room for one more, so that the next put can't fail. 0 or -SLOT_ENOMEM. */
 int table_reserve(struct table *t);
-/* Puts (or replaces) a value that is not NULL. 0 or -SLOT_ENOMEM. */
+/* Puts (or replaces: that can't fail) a value that is not NULL. 0 or -SLOT_ENOMEM. */
 int table_put(struct table *t, uint64_t key, void *value);
 void *table_remove(struct table *t, uint64_t key); /* what was there, or NULL */
+/* Replaces each value by what `left` makes of it; NULL: it is out. It may be asked more than once
+ * about one of them, and must leave the table alone. */
+void table_sift(struct table *t, void *(*left)(void *value, void *arg), void *arg);
 #endif

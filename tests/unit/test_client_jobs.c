@@ -192,6 +192,53 @@ START_TEST(a_lost_subscription_fails_the_jobs_and_the_next_submit_subscribes_ane
 }
 END_TEST
 
+START_TEST(a_submit_that_outlives_its_subscription_is_asked_for)
+{
+	struct slot_future *f[2];
+
+	f[0] = submit();
+	hear(SUBSCRIBE);
+	free(next_line());
+	say("{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":1009,\"message\":\"gone\","
+	    "\"data\":{\"kind\":\"HistoryTruncated\"}}}\n");
+	/* Another subscription may have begun too late for it. */
+	f[1] = submit();
+	hear("{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"completions.subscribe\",\"params\":{}}");
+	free(next_line());
+	accept_as(3, 101);
+	hear("{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"futures.as_completed\",\"params\":"
+	     "{\"jobs\":[101]}}");
+	accept_as(5, 102);
+	hear_nothing();
+	complete(6, 101, 50, "exited", 0);
+	complete(4, 102, 51, "exited", 0);
+	ck_assert_int_eq(slot_future_result(f[0], NULL), 0);
+	ck_assert_int_eq(slot_future_result(f[1], NULL), 0);
+	drop(f, 2);
+}
+END_TEST
+
+START_TEST(a_lost_subscription_fails_those_alone_that_rely_on_it)
+{
+	const uint64_t ids[] = { 101, 500 };
+	struct slot_future *f[3], *a[2];
+
+	submit_many(f, 3);
+	ck_assert_int_eq(slot_client_attach(client, ids, 2, a), 0);
+	say("{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":1009,\"message\":\"gone\","
+	    "\"data\":{\"kind\":\"HistoryTruncated\"}}}\n");
+	for (int i = 0; i < 3; i++)
+		ck_assert_str_eq(slot_rpc_error(f[i])->kind, "HistoryTruncated");
+	ck_assert(!slot_future_done(a[0]) && !slot_future_done(a[1]));
+	complete(6, 101, 50, "exited", 0);
+	complete(6, 500, 51, "exited", 1);
+	ck_assert_int_eq(slot_future_result(a[0], NULL), 0);
+	fails_with(a[1], -SLOT_EFAILED);
+	drop(f, 3);
+	drop(a, 2);
+}
+END_TEST
+
 START_TEST(a_lost_connection_fails_the_jobs)
 {
 	struct slot_future *f[3];
@@ -555,6 +602,8 @@ main(void)
 	tcase_add_test(tc, a_job_found_done_by_its_key_is_asked_for);
 	tcase_add_test(tc, two_futures_of_one_job_both_end);
 	tcase_add_test(tc, a_lost_subscription_fails_the_jobs_and_the_next_submit_subscribes_anew);
+	tcase_add_test(tc, a_submit_that_outlives_its_subscription_is_asked_for);
+	tcase_add_test(tc, a_lost_subscription_fails_those_alone_that_rely_on_it);
 	tcase_add_test(tc, a_lost_connection_fails_the_jobs);
 	tcase_add_test(tc, jobs_outlive_a_future_that_was_dropped);
 	tcase_add_test(tc, cancelling_a_future_cancels_the_job_which_ends_it);

@@ -143,6 +143,16 @@ answer(int id, const char *result)
 	say(line);
 }
 
+static void
+hear_method(const char *method)
+{
+	char *line = next_line(), part[80];
+
+	snprintf(part, sizeof(part), "\"method\":\"%s\"", method);
+	ck_assert_msg(strstr(line, part) != NULL, "%s", line);
+	free(line);
+}
+
 /* The key in the line, which is 32 random digits. */
 static char *
 hear_submit(int id)
@@ -331,6 +341,25 @@ START_TEST(lost_in_the_moment_of_the_first_answer)
 }
 END_TEST
 
+START_TEST(leaving_in_the_line_behind_its_greeting)
+{
+	connect_client(false, 0);
+	struct slot_future *f = call("job.get", json_pack("{s:i}", "job", 5));
+
+	free(next_line());
+	say("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocol\":1,\"instance\":\"i\","
+	    "\"session\":\"s\",\"features\":[\"durable\"],\"seq\":41}}\n"
+	    "{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":-32000,\"message\":\"bye\","
+	    "\"data\":{\"kind\":\"ShuttingDown\"}}}\n");
+	ck_assert(!slot_future_done(f));
+	die();
+	come_back(3, "i");
+	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"job.get\",\"params\":{\"job\":5}}");
+	slot_future_unref(f);
+	end();
+}
+END_TEST
+
 START_TEST(who_does_not_come_back_is_given_up)
 {
 	begin_with(false, 60);
@@ -495,6 +524,49 @@ START_TEST(jobs_of_a_lost_history_fail)
 	die();
 	come_back(5, "other");
 	fails_with(f, -SLOT_EINSTANCE);
+	slot_future_unref(f);
+}
+END_TEST
+
+static struct slot_future *begun_anew[2];
+
+static void
+begin_anew(struct slot_stream *s, int code, const json_t *result,
+    const struct slot_rpc_error *error, void *arg)
+{
+	const uint64_t id = 7;
+
+	(void)result;
+	(void)error;
+	(void)arg;
+	ck_assert_int_eq(code, -SLOT_EINSTANCE);
+	slot_stream_free(s);
+	begun_anew[0] = slot_client_submit(client, json_pack("{s:[s]}", "argv", "true"), NULL);
+	ck_assert_int_eq(slot_client_attach(client, &id, 1, &begun_anew[1]), 0);
+}
+
+/* What the end of the old begins is not ended with it, whichever of the two is met first. */
+START_TEST(jobs_begun_when_history_was_found_lost_are_of_the_new_one)
+{
+	static const struct slot_stream_handlers handlers = { .end = begin_anew };
+
+	slot_client_stream(client, "events.subscribe", NULL, &handlers, NULL, NULL);
+	free(next_line());
+	struct slot_future *f = slot_client_submit(client, json_pack("{s:[s]}", "argv", "x"), NULL);
+
+	for (int i = 0; i < 3; i++)
+		free(next_line());
+	answer(5, "{\"job\":101,\"phase\":\"running\"}");
+	die();
+	come_back(6, "another");
+	fails_with(f, -SLOT_EINSTANCE);
+	ck_assert(!slot_future_done(begun_anew[0]) && !slot_future_done(begun_anew[1]));
+	hear_method("stats.get");
+	hear_method("completions.subscribe");
+	hear_method("job.submit");
+	hear_method("futures.as_completed");
+	for (int i = 0; i < 2; i++)
+		slot_future_unref(begun_anew[i]);
 	slot_future_unref(f);
 }
 END_TEST
@@ -695,6 +767,7 @@ main(void)
 	tcase_add_test(calls, jobs_settle_once_whatever_is_lost_on_the_way);
 	tcase_add_test(calls, a_subscription_that_told_nothing_goes_on_from_where_it_began);
 	tcase_add_test(calls, jobs_of_a_lost_history_fail);
+	tcase_add_test(calls, jobs_begun_when_history_was_found_lost_are_of_the_new_one);
 	tcase_add_test(calls, output_goes_on_at_the_next_byte_of_each_descriptor);
 	tcase_add_test(calls, output_of_another_attempt_begins_anew_after_a_reconnect_too);
 	tcase_add_test(calls, as_completed_goes_on_with_the_rest);
@@ -704,6 +777,7 @@ main(void)
 	tcase_add_test(calls, a_stream_freed_while_away_is_not_asked_for_again);
 	suite_add_tcase(suite, calls);
 	tcase_add_test(alone, lost_in_the_moment_of_the_first_answer);
+	tcase_add_test(alone, leaving_in_the_line_behind_its_greeting);
 	tcase_add_test(alone, who_does_not_come_back_is_given_up);
 	tcase_add_test(alone, without_a_key_a_submit_may_or_may_not_have_been_taken);
 	suite_add_tcase(suite, alone);
