@@ -1,7 +1,7 @@
 /* A queue in, a queue out, and one thread between; see journal_reader.h. */
 #include "store/journal_reader.h"
 
-#include "core/thread.h"
+#include "store/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -123,7 +123,7 @@ jreader_start(struct jreader *rd)
 	int rc = 0;
 
 	if (!rd->started)
-		rc = slot_thread_start(&rd->thread, "slotd-reader", thread_main, rd);
+		rc = thread_start(&rd->thread, "slotd-reader", thread_main, rd);
 	rd->started |= rc == 0;
 	return rc;
 }

@@ -6,9 +6,9 @@
 #include "store/journal_writer.h"
 
 #include "core/failpoint.h"
-#include "core/thread.h"
 #include "store/journal_apply.h"
 #include "store/journal_files.h"
+#include "store/thread.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -476,7 +476,7 @@ jwriter_new(const struct jwriter_options *o)
 int
 jwriter_start(struct jwriter *w)
 {
-	int rc = slot_thread_start(&w->thread, "slotd-journal", thread_main, w);
+	int rc = thread_start(&w->thread, "slotd-journal", thread_main, w);
 
 	w->started = rc == 0;
 	return rc;

@@ -1,10 +1,10 @@
 /* Starting a thread; see thread.h. */
-#include "core/thread.h"
+#include "store/thread.h"
 
 #include <signal.h>
 
 int
-slot_thread_start(pthread_t *thread, const char *name, void *(*main)(void *arg), void *arg)
+thread_start(pthread_t *thread, const char *name, void *(*main)(void *arg), void *arg)
 {
 	sigset_t all, before;
 	int error;
