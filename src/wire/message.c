@@ -22,9 +22,6 @@ msg_method_find(const char *name)
 
 /* ---- decoding calls ---- */
 
-static const int64_t default_protocol[] = { 1 };
-static const int64_t default_fds[] = { 1, 2 };
-
 static bool
 is_present(const struct msg_call *call, const char *param)
 {
@@ -37,21 +34,12 @@ is_present(const struct msg_call *call, const char *param)
 	return false;
 }
 
-/* Defaults that are lists, and those that come from another parameter. */
+/* A default that comes from another parameter. */
 static void
 complete(struct msg_call *call)
 {
-	if (call->method->id == M_HELLO) {
-		if (call->u.hello.protocol.n == 0)
-			call->u.hello.protocol = (struct msg_int_list){ default_protocol, 1 };
-	} else if (call->method->id == M_OUTPUT_FOLLOW) {
-		if (call->u.output_follow.fds.n == 0)
-			call->u.output_follow.fds = (struct msg_int_list){ default_fds, 2 };
-	} else if (call->method->id == M_JOB_SUBMIT_BATCH) {
-		if (!is_present(call, "on_full"))
-			call->u.job_submit_batch.on_full =
-			    call->u.job_submit_batch.defaults.on_full;
-	}
+	if (call->method->id == M_JOB_SUBMIT_BATCH && !is_present(call, "on_full"))
+		call->u.job_submit_batch.on_full = call->u.job_submit_batch.defaults.on_full;
 }
 
 static enum msg_spec_mode

@@ -53,6 +53,8 @@
 #define MSG_RETRIES_MAX 10000
 #define MSG_SLOTS_MAX 1000000
 #define MSG_RLIMITS_MAX 16u
+#define MSG_PRIORITY_MAX 100
+#define MSG_SIGNAL_MAX 64
 
 /* ---- names ---- */
 
@@ -766,7 +768,7 @@ struct msg_queues_result {
 struct msg_percentiles {
 	int64_t p50, p90, p99, max;
 };
-struct msg_journal { /* of a durable store */
+struct msg_journal {            /* of a durable store */
 	const char *durability; /* "full", "normal" */
 	int64_t bytes, wal_bytes;
 	int64_t commits; /* since start */
@@ -875,6 +877,7 @@ enum {
 	MSG_F_QUEUE_NAME = 8,  /* text of [A-Za-z0-9._-] */
 	MSG_F_OMIT_FALSE = 16, /* results: a bool written only when true */
 	MSG_F_OPEN = 32,       /* results: an enum whose names may grow */
+	MSG_F_NONZERO = 64,    /* a list of integers of which none is 0 */
 };
 
 struct msg_names {
@@ -894,6 +897,7 @@ struct msg_field {
 	int64_t min, max;     /* value, length or number of elements */
 	int64_t def;          /* default: INT, ENUM, BOOL, TRISTATE, FLAGS, the kind of stdio */
 	const char *def_text; /* default: STR */
+	const struct msg_int_list *def_list; /* default: INT_LIST; NULL: empty */
 	int64_t item_min, item_max;
 	const struct msg_names *names;
 	const struct msg_schema *nested;
@@ -918,7 +922,7 @@ enum {
 	MSG_M_WAITS = 32,       /* may wait on jobs, clients or room: counts in max_in_flight */
 };
 
-#define MSG_ERRORS_MAX 8
+#define MSG_ERRORS_MAX 10
 struct msg_method {
 	enum msg_method_id id;
 	unsigned flags;
@@ -931,10 +935,22 @@ struct msg_method {
 	enum rpc_error errors[MSG_ERRORS_MAX]; /* its own; RPC_OK ends the list */
 };
 
+/* What the daemon sends unasked while a stream is open. */
+struct msg_notice {
+	const char *name;
+	const char *help;
+	const struct msg_schema *params;
+};
+
 /* All of them, in the order of the protocol's table: M_METHODS entries, indexed by id. */
 const struct msg_method *msg_methods(void);
 const struct msg_method *msg_method_find(const char *name); /* NULL */
 const struct msg_method *msg_method(enum msg_method_id id);
+/* Errors that any method may end with, or a line that is no call: ended by RPC_OK. */
+const enum rpc_error *msg_general_errors(void);
+/* What an error's data has besides `kind`; `*more`, if not NULL, are further members of it. */
+const struct msg_schema *msg_error_data(enum rpc_error error, const struct msg_schema **more);
+const struct msg_notice *msg_notices(size_t *n);
 
 /* ---- rpc.discover ---- */
 

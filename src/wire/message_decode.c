@@ -43,9 +43,12 @@ init_field(const struct msg_field *f, void *out)
 	case MSG_T_OK_CODES:
 		*(uint64_t *)out = 1; /* [0] */
 		break;
+	case MSG_T_INT_LIST:
+		if (f->def_list != NULL)
+			*(struct msg_int_list *)out = *f->def_list;
+		break;
 	case MSG_T_BYTES:
 	case MSG_T_PATH:
-	case MSG_T_INT_LIST:
 	case MSG_T_STR_LIST:
 	case MSG_T_ARGV:
 	case MSG_T_OBJ_LIST:
@@ -111,6 +114,8 @@ decode_int_list(struct msg_decoder *d, const struct msg_path *at, const struct j
 
 		if (msg_decode_int(d, &element, item, f->item_min, f->item_max, &v[i]) != 0)
 			return -1;
+		if ((f->flags & MSG_F_NONZERO) && v[i] == 0)
+			return msg_fail(d, RPC_INVALID_PARAMS, &element, "0 is no job's id");
 	}
 	out->v = v;
 	out->n = n;

@@ -38,8 +38,11 @@ is_default(const struct msg_field *f, const void *base)
 	case MSG_T_PATH:
 	case MSG_T_ANY:
 		return ((const struct msg_bytes *)in)->ptr == NULL;
-	case MSG_T_INT_LIST:
-		return ((const struct msg_int_list *)in)->n == 0;
+	case MSG_T_INT_LIST: {
+		const struct msg_int_list *list = in;
+
+		return list->n == 0 || (f->def_list != NULL && list->v == f->def_list->v);
+	}
 	case MSG_T_STR_LIST:
 		return ((const struct msg_str_list *)in)->n == 0;
 	case MSG_T_ARGV:

@@ -21,9 +21,13 @@ extern const struct msg_names msg_return_when_names;
 extern const struct msg_names msg_scope_names;
 extern const struct msg_names msg_order_names;
 extern const struct msg_names msg_drain_mode_names;
+extern const struct msg_names msg_durability_names;
 
 int msg_names_find(const struct msg_names *names, const char *name); /* -1: none */
 const char *msg_names_get(const struct msg_names *names, int value); /* NULL: none */
+/* One after the other; NULL: there are no more. */
+const char *msg_signal_at(size_t i);
+const char *msg_rlimit_at(size_t i);
 
 /* ---- schemas that code refers to by name (message_table.c) ---- */
 

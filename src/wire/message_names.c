@@ -103,6 +103,7 @@ static const char *const drain_modes[] = {
 	[MSG_DRAIN_CANCEL] = "cancel",
 	[MSG_DRAIN_OFF] = "off",
 };
+static const char *const durabilities[] = { "full", "normal" };
 
 #define NAMES(array, other_value)                                                                  \
 	{                                                                                          \
@@ -123,6 +124,7 @@ const struct msg_names msg_return_when_names = NAMES(return_whens, -1);
 const struct msg_names msg_scope_names = NAMES(scopes, -1);
 const struct msg_names msg_order_names = NAMES(orders, -1);
 const struct msg_names msg_drain_mode_names = NAMES(drain_modes, -1);
+const struct msg_names msg_durability_names = NAMES(durabilities, -1);
 
 int
 msg_names_find(const struct msg_names *names, const char *name)
@@ -232,6 +234,12 @@ msg_signal_name(int signal)
 }
 
 const char *
+msg_signal_at(size_t i)
+{
+	return i < COUNT(signals) ? signals[i].name : NULL;
+}
+
+const char *
 msg_errno_name(int error)
 {
 	return strerrorname_np(error);
@@ -266,4 +274,10 @@ msg_rlimit_by_name(const char *name)
 			return rlimits[i].number;
 	}
 	return -1;
+}
+
+const char *
+msg_rlimit_at(size_t i)
+{
+	return i < COUNT(rlimits) ? rlimits[i].name : NULL;
 }

@@ -282,10 +282,10 @@ msg_decode_signal(
     struct msg_decoder *d, const struct msg_path *at, const struct jsonr *json, int64_t *out)
 {
 	if (jsonr_is(json, JSON_INTEGER))
-		return msg_decode_int(d, at, json, 1, 64, out);
+		return msg_decode_int(d, at, json, 1, MSG_SIGNAL_MAX, out);
 	if (!jsonr_is(json, JSON_STRING))
 		return msg_fail_type(d, at, "a signal's name or number", json);
-	*out = msg_signal_by_name(json->text);
+	*out = jsonr_has_nul(json) ? 0 : msg_signal_by_name(json->text);
 	if (*out == 0)
 		return msg_fail(d, RPC_INVALID_PARAMS, at,
 		    "no signal is called \"%.40s\"; accepted: names such as \"TERM\" "
@@ -343,8 +343,6 @@ check_after(
 		struct msg_path element = { .up = &list, .index = i };
 		int64_t id = spec->after.v[i];
 
-		if (id == 0)
-			return msg_fail(d, RPC_INVALID_PARAMS, &element, "0 is no job's id");
 		if (id > 0 || d->spec_mode == MSG_SPEC_DEFAULTS)
 			continue;
 		if (d->spec_mode == MSG_SPEC_SINGLE)

@@ -34,8 +34,14 @@
 #define RESULT(var, owner) static SCHEMA(var, NULL, owner, false, false)
 
 #define JOB_ID_RANGE .min = 1, .max = RPC_INT_MAX
-#define ANY_INT .min = -RPC_INT_MAX, .max = RPC_INT_MAX, .def = MSG_NULL
-#define COUNT_RANGE .min = 0, .max = RPC_INT_MAX, .def = MSG_NULL
+/* Of results: MSG_NULL is what isn't known. */
+#define BETWEEN(least, most) .min = (least), .max = (most), .def = MSG_NULL
+#define COUNT_RANGE BETWEEN(0, RPC_INT_MAX)
+#define SEQ_RANGE BETWEEN(1, RPC_INT_MAX)
+#define EXIT_CODE_RANGE BETWEEN(0, 255)
+#define SIGNAL_RANGE BETWEEN(1, MSG_SIGNAL_MAX)
+#define PRIORITY_RANGE .min = -MSG_PRIORITY_MAX, .max = MSG_PRIORITY_MAX
+#define UID_RANGE BETWEEN(0, UINT32_MAX)
 
 /* ---- spec ---- */
 
@@ -51,8 +57,9 @@ static const struct msg_field msg_retries_schema_fields[] = {
 SCHEMA(msg_retries_schema, "Retries", msg_retries, true, false);
 
 static const struct msg_field msg_spec_schema_fields[] = {
-	[MSG_SPEC_ARGV] = F("argv", MSG_T_ARGV, msg_spec, argv, .flags = REQUIRED, .min = 1,
-	    .max = PTRDIFF_MAX, .help = "the command and its arguments"),
+	[MSG_SPEC_ARGV] =
+	    F("argv", MSG_T_ARGV, msg_spec, argv, .flags = REQUIRED, .min = 1, .max = PTRDIFF_MAX,
+		.help = "the command and its arguments; required, or in `defaults`"),
 	[MSG_SPEC_CWD] = F("cwd", MSG_T_PATH, msg_spec, cwd, .min = 1, .max = MSG_PATH_BYTES_MAX,
 	    .help = "working directory, absolute"),
 	[MSG_SPEC_ENV] = F("env", MSG_T_ENV, msg_spec, env,
@@ -72,7 +79,7 @@ static const struct msg_field msg_spec_schema_fields[] = {
 	[MSG_SPEC_STDERR] = F("stderr", MSG_T_STDERR, msg_spec, err, .def = MSG_STDIO_CAPTURE,
 	    .help = "where standard error goes"),
 	[MSG_SPEC_TTY] = F("tty", MSG_T_BOOL, msg_spec, tty,
-	    .help = "the {fd} on stdin becomes the controlling terminal"),
+	    .help = "the {fd} that stdin must be becomes the controlling terminal"),
 	[MSG_SPEC_OUTPUT_LIMIT] =
 	    F("output_limit", MSG_T_INT, msg_spec, output_limit, .min = 0, .max = RPC_INT_MAX,
 		.def = MSG_NULL, .help = "bytes kept of each captured stream, the newest"),
@@ -81,25 +88,27 @@ static const struct msg_field msg_spec_schema_fields[] = {
 	    .help = "an attempt that runs longer is ended as timed_out"),
 	[MSG_SPEC_KILL_GRACE_MS] = F("kill_grace_ms", MSG_T_INT, msg_spec, kill_grace_ms, .min = 0,
 	    .max = MSG_DURATION_MAX_MS, .def = MSG_KILL_GRACE_DEFAULT_MS,
-	    .help = "from TERM to KILL"),
+	    .help = "from TERM to KILL; absent: what the daemon is configured with"),
 	[MSG_SPEC_OK_CODES] = F(
 	    "ok_codes", MSG_T_OK_CODES, msg_spec, ok_codes, .help = "exit codes that count as ok"),
 	[MSG_SPEC_QUEUE] =
 	    F("queue", MSG_T_STR, msg_spec, queue, .flags = MSG_F_QUEUE_NAME, .min = 1,
 		.max = MSG_QUEUE_MAX, .def_text = "default", .help = "name of an existing queue"),
-	[MSG_SPEC_PRIORITY] = F("priority", MSG_T_INT, msg_spec, priority, .min = -100, .max = 100,
+	[MSG_SPEC_PRIORITY] = F("priority", MSG_T_INT, msg_spec, priority, PRIORITY_RANGE,
 	    .help = "higher starts first among one user's jobs"),
 	[MSG_SPEC_SLOTS] = F("slots", MSG_T_INT, msg_spec, slots, .min = 1, .max = MSG_SLOTS_MAX,
 	    .def = 1, .help = "how many of the limit's slots the job takes"),
-	[MSG_SPEC_AFTER] = F("after", MSG_T_INT_LIST, msg_spec, after, .max = MSG_AFTER_MAX,
-	    .item_min = -RPC_INT_MAX, .item_max = RPC_INT_MAX,
+	[MSG_SPEC_AFTER] = F("after", MSG_T_INT_LIST, msg_spec, after, .flags = MSG_F_NONZERO,
+	    .max = MSG_AFTER_MAX, .item_min = -RPC_INT_MAX, .item_max = RPC_INT_MAX,
 	    .help = "jobs that must be done first; -k is the k-th job of the same batch"),
 	[MSG_SPEC_AFTER_POLICY] = F("after_policy", MSG_T_ENUM, msg_spec, after_policy,
 	    .names = &msg_after_policy_names, .help = "whether they must have been ok"),
-	[MSG_SPEC_DELAY_MS] = F("delay_ms", MSG_T_INT, msg_spec, delay_ms, .min = 0,
-	    .max = MSG_DURATION_MAX_MS, .def = MSG_NULL, .help = "not before this much later"),
-	[MSG_SPEC_NOT_BEFORE_US] = F("not_before_us", MSG_T_INT, msg_spec, not_before_us, .min = 0,
-	    .max = RPC_INT_MAX, .def = MSG_NULL, .help = "not before this wall clock time"),
+	[MSG_SPEC_DELAY_MS] =
+	    F("delay_ms", MSG_T_INT, msg_spec, delay_ms, .min = 0, .max = MSG_DURATION_MAX_MS,
+		.def = MSG_NULL, .help = "not before this much later; not with not_before_us"),
+	[MSG_SPEC_NOT_BEFORE_US] =
+	    F("not_before_us", MSG_T_INT, msg_spec, not_before_us, .min = 0, .max = RPC_INT_MAX,
+		.def = MSG_NULL, .help = "not before this wall clock time; not with delay_ms"),
 	[MSG_SPEC_RETRIES] = F("retries", MSG_T_OBJ, msg_spec, retries,
 	    .nested = &msg_retries_schema, .help = "further attempts when one fails"),
 	[MSG_SPEC_NAME] = F("name", MSG_T_STR, msg_spec, name, .max = MSG_NAME_MAX,
@@ -108,18 +117,20 @@ static const struct msg_field msg_spec_schema_fields[] = {
 	    .help = "any JSON up to 4 KiB, returned verbatim"),
 	[MSG_SPEC_KEY] = F("key", MSG_T_STR, msg_spec, key, .min = 1, .max = MSG_KEY_MAX,
 	    .help = "idempotency key: the same key gives the same job"),
-	[MSG_SPEC_LIFETIME] = F("lifetime", MSG_T_ENUM, msg_spec, lifetime,
-	    .names = &msg_lifetime_names, .help = "bound: cancelled with its session"),
+	[MSG_SPEC_LIFETIME] =
+	    F("lifetime", MSG_T_ENUM, msg_spec, lifetime, .names = &msg_lifetime_names,
+		.help = "bound: cancelled with its session; with {fd}, it must be"),
 	[MSG_SPEC_ON_FULL] = F("on_full", MSG_T_ENUM, msg_spec, on_full,
 	    .names = &msg_on_full_names, .help = "QueueFull, or wait for room"),
 	[MSG_SPEC_LEFTOVERS] = F("leftovers", MSG_T_ENUM, msg_spec, leftovers,
 	    .names = &msg_leftovers_names, .help = "descendants after the leader's exit"),
 	[MSG_SPEC_JOBSERVER] = F("jobserver", MSG_T_BOOL, msg_spec, jobserver,
-	    .help = "offer the job a GNU make jobserver"),
+	    .help = "offer the job a GNU make jobserver; NotSupported so far"),
 	[MSG_SPEC_MEMORY_MAX] = F("memory_max", MSG_T_INT, msg_spec, memory_max, .min = 1,
-	    .max = RPC_INT_MAX, .def = MSG_NULL, .help = "bytes of memory"),
-	[MSG_SPEC_PIDS_MAX] = F("pids_max", MSG_T_INT, msg_spec, pids_max, .min = 1,
-	    .max = RPC_INT_MAX, .def = MSG_NULL, .help = "processes and threads"),
+	    .max = RPC_INT_MAX, .def = MSG_NULL, .help = "bytes of memory; NotSupported so far"),
+	[MSG_SPEC_PIDS_MAX] =
+	    F("pids_max", MSG_T_INT, msg_spec, pids_max, .min = 1, .max = RPC_INT_MAX,
+		.def = MSG_NULL, .help = "processes and threads; NotSupported so far"),
 };
 _Static_assert(COUNT(msg_spec_schema_fields) == MSG_SPEC_FIELDS, "a row for every spec field");
 SCHEMA(msg_spec_schema, "Spec", msg_spec, true, true);
@@ -128,13 +139,13 @@ SCHEMA(msg_spec_schema, "Spec", msg_spec, true, true);
 
 static const struct msg_field msg_completion_schema_fields[] = {
 	F("job", MSG_T_INT, msg_completion, job, .flags = REQUIRED, JOB_ID_RANGE, .help = "its id"),
-	F("seq", MSG_T_INT, msg_completion, seq, ANY_INT, .help = "place in finish order"),
+	F("seq", MSG_T_INT, msg_completion, seq, SEQ_RANGE, .help = "place in finish order"),
 	F("ok", MSG_T_BOOL, msg_completion, ok, .help = "exited with a code in ok_codes"),
 	F("outcome", MSG_T_ENUM, msg_completion, outcome, .flags = MSG_F_OPEN,
 	    .names = &msg_outcome_names, .help = "how it ended; an open set"),
-	F("exit_code", MSG_T_INT, msg_completion, exit_code, .flags = NULLABLE, ANY_INT,
+	F("exit_code", MSG_T_INT, msg_completion, exit_code, .flags = NULLABLE, EXIT_CODE_RANGE,
 	    .help = "where it exited"),
-	F("signal", MSG_T_INT, msg_completion, signal, .flags = NULLABLE, ANY_INT,
+	F("signal", MSG_T_INT, msg_completion, signal, .flags = NULLABLE, SIGNAL_RANGE,
 	    .help = "number of the signal that ended it"),
 	F("tag", MSG_T_ANY, msg_completion, tag, .max = PTRDIFF_MAX, .help = "as submitted"),
 	F("stdout", MSG_T_BYTES, msg_completion, out, .flags = OMIT_NULL, .max = PTRDIFF_MAX,
@@ -181,36 +192,37 @@ static const struct msg_field msg_job_schema_fields[] = {
 	    .names = &msg_outcome_names, .help = "how it ended; an open set"),
 	F("ok", MSG_T_TRISTATE, msg_job, ok, .flags = NULLABLE, .def = -1,
 	    .help = "exited with a code in ok_codes"),
-	F("exit_code", MSG_T_INT, msg_job, exit_code, .flags = NULLABLE, ANY_INT,
+	F("exit_code", MSG_T_INT, msg_job, exit_code, .flags = NULLABLE, EXIT_CODE_RANGE,
 	    .help = "where it exited"),
-	F("signal", MSG_T_INT, msg_job, signal, .flags = NULLABLE, ANY_INT,
+	F("signal", MSG_T_INT, msg_job, signal, .flags = NULLABLE, SIGNAL_RANGE,
 	    .help = "number of the signal that ended it"),
 	F("error", MSG_T_OBJ, msg_job, error, HAS(msg_job, has_error), .flags = NULLABLE,
 	    .nested = &job_error_schema, .help = "of spawn_failed"),
-	F("seq", MSG_T_INT, msg_job, seq, .flags = NULLABLE, ANY_INT,
+	F("seq", MSG_T_INT, msg_job, seq, .flags = NULLABLE, SEQ_RANGE,
 	    .help = "place in finish order"),
 	F("name", MSG_T_STR, msg_job, name, .flags = NULLABLE, .max = PTRDIFF_MAX,
 	    .help = "as submitted"),
 	F("tag", MSG_T_ANY, msg_job, tag, .max = PTRDIFF_MAX, .help = "as submitted"),
 	F("queue", MSG_T_STR, msg_job, queue, .max = PTRDIFF_MAX, .help = "its queue"),
-	F("priority", MSG_T_INT, msg_job, priority, ANY_INT, .help = "higher starts first"),
-	F("slots", MSG_T_INT, msg_job, slots, ANY_INT, .help = "slots it takes"),
-	F("uid", MSG_T_INT, msg_job, uid, ANY_INT, .help = "its owner"),
+	F("priority", MSG_T_INT, msg_job, priority, PRIORITY_RANGE, .def = MSG_NULL,
+	    .help = "higher starts first"),
+	F("slots", MSG_T_INT, msg_job, slots, BETWEEN(1, MSG_SLOTS_MAX), .help = "slots it takes"),
+	F("uid", MSG_T_INT, msg_job, uid, UID_RANGE, .help = "its owner"),
 	F("argv", MSG_T_ARGV, msg_job, argv, .max = PTRDIFF_MAX, .help = "the command"),
 	F("argv_truncated", MSG_T_BOOL, msg_job, argv_truncated, .flags = MSG_F_OMIT_FALSE,
 	    .help = "job.list: argv was cut"),
 	F("cwd", MSG_T_BYTES, msg_job, cwd, .flags = NULLABLE, .max = PTRDIFF_MAX,
 	    .help = "working directory"),
-	F("attempt", MSG_T_INT, msg_job, attempt, .flags = NULLABLE, ANY_INT,
+	F("attempt", MSG_T_INT, msg_job, attempt, .flags = NULLABLE, COUNT_RANGE,
 	    .help = "counts from 1"),
 	F("reason", MSG_T_ENUM, msg_job, reason, .flags = NULLABLE | MSG_F_OPEN,
 	    .names = &msg_reason_names,
 	    .help = "why a pending job waits, or a done one was cancelled or lost"),
-	F("submitted_us", MSG_T_INT, msg_job, submitted_us, .flags = NULLABLE, ANY_INT,
+	F("submitted_us", MSG_T_INT, msg_job, submitted_us, .flags = NULLABLE, COUNT_RANGE,
 	    .help = "when"),
-	F("started_us", MSG_T_INT, msg_job, started_us, .flags = NULLABLE, ANY_INT,
+	F("started_us", MSG_T_INT, msg_job, started_us, .flags = NULLABLE, COUNT_RANGE,
 	    .help = "when the attempt started"),
-	F("finished_us", MSG_T_INT, msg_job, finished_us, .flags = NULLABLE, ANY_INT,
+	F("finished_us", MSG_T_INT, msg_job, finished_us, .flags = NULLABLE, COUNT_RANGE,
 	    .help = "when it was done"),
 	F("usage", MSG_T_OBJ, msg_job, usage, HAS(msg_job, has_usage), .flags = NULLABLE,
 	    .nested = &usage_schema, .help = "of the leader and what it waited for"),
@@ -247,9 +259,18 @@ SCHEMA(msg_limits_schema, "Limits", msg_limits, false, false);
 
 /* ---- params and results, in the order of the methods ---- */
 
+/* Defaults that are lists. */
+#define DEFAULT_LIST(var, ...)                                                                     \
+	static const int64_t var##_v[] = { __VA_ARGS__ };                                          \
+	static const struct msg_int_list var = { var##_v, COUNT(var##_v) }
+
+DEFAULT_LIST(default_protocol, 1);
+DEFAULT_LIST(default_fds, 1, 2);
+
 static const struct msg_field hello_params_fields[] = {
 	F("protocol", MSG_T_INT_LIST, msg_hello, protocol, .min = 1, .max = 16, .item_min = 0,
-	    .item_max = RPC_INT_MAX, .help = "versions the client speaks; default [1]"),
+	    .item_max = RPC_INT_MAX, .def_list = &default_protocol,
+	    .help = "versions the client speaks; 1 must be among them"),
 	F("client", MSG_T_STR, msg_hello, client, .max = 256, .help = "name/version"),
 	F("session", MSG_T_STR, msg_hello, session, .flags = NULLABLE, .max = 256,
 	    .help = "token of an earlier connection, to take over its bound jobs"),
@@ -257,19 +278,22 @@ static const struct msg_field hello_params_fields[] = {
 PARAMS(hello_params, msg_hello);
 
 static const struct msg_field hello_result_fields[] = {
-	F("protocol", MSG_T_INT, msg_hello_result, protocol, ANY_INT, .help = "the version in use"),
+	F("protocol", MSG_T_INT, msg_hello_result, protocol, BETWEEN(1, 1),
+	    .help = "the version in use"),
 	F("server", MSG_T_STR, msg_hello_result, server, .max = PTRDIFF_MAX,
 	    .help = "slotd/version"),
 	F("instance", MSG_T_STR, msg_hello_result, instance, .max = PTRDIFF_MAX,
 	    .help = "changes whenever history was lost"),
 	F("session", MSG_T_STR, msg_hello_result, session, .flags = NULLABLE, .max = PTRDIFF_MAX,
 	    .help = "token of this session"),
-	F("uid", MSG_T_INT, msg_hello_result, uid, ANY_INT, .help = "who the daemon takes you for"),
+	F("uid", MSG_T_INT, msg_hello_result, uid, UID_RANGE,
+	    .help = "who the daemon takes you for"),
 	F("features", MSG_T_STR_LIST, msg_hello_result, features, .max = PTRDIFF_MAX,
 	    .help = "what this daemon can do beyond the baseline"),
 	F("limits", MSG_T_OBJ, msg_hello_result, limits, .nested = &msg_limits_schema,
 	    .help = "the limits in force"),
-	F("seq", MSG_T_INT, msg_hello_result, seq, ANY_INT, .help = "the newest completion's seq"),
+	F("seq", MSG_T_INT, msg_hello_result, seq, COUNT_RANGE,
+	    .help = "the newest completion's seq"),
 };
 RESULT(hello_result, msg_hello_result);
 
@@ -289,7 +313,7 @@ static const struct msg_field batch_params_fields[] = {
 	F("defaults", MSG_T_SPEC, msg_job_submit_batch, defaults,
 	    .help = "fields for specs that lack them"),
 	F("on_full", MSG_T_ENUM, msg_job_submit_batch, on_full, .names = &msg_on_full_names,
-	    .help = "QueueFull, or wait for room for all"),
+	    .help = "QueueFull, or wait for room for all; absent: as in `defaults`"),
 };
 PARAMS(batch_params, msg_job_submit_batch);
 
@@ -327,10 +351,11 @@ static const struct msg_field map_open_params_fields[] = {
 PARAMS(map_open_params, msg_map_open);
 
 static const struct msg_field map_result_fields[] = {
-	F("submitted", MSG_T_INT, msg_map_result, submitted, ANY_INT, .help = "jobs pushed"),
-	F("ok", MSG_T_INT, msg_map_result, ok, ANY_INT, .help = "of these ok"),
-	F("failed", MSG_T_INT, msg_map_result, failed, ANY_INT, .help = "not ok, not cancelled"),
-	F("cancelled", MSG_T_INT, msg_map_result, cancelled, ANY_INT, .help = "cancelled"),
+	F("submitted", MSG_T_INT, msg_map_result, submitted, COUNT_RANGE, .help = "jobs pushed"),
+	F("ok", MSG_T_INT, msg_map_result, ok, COUNT_RANGE, .help = "of these ok"),
+	F("failed", MSG_T_INT, msg_map_result, failed, COUNT_RANGE,
+	    .help = "not ok, not cancelled"),
+	F("cancelled", MSG_T_INT, msg_map_result, cancelled, COUNT_RANGE, .help = "cancelled"),
 };
 RESULT(map_result, msg_map_result);
 
@@ -361,7 +386,7 @@ static const struct msg_field as_completed_params_fields[] = {
 PARAMS(as_completed_params, msg_futures_as_completed);
 
 static const struct msg_field as_completed_result_fields[] = {
-	F("done", MSG_T_INT, msg_as_completed_result, done, ANY_INT, .help = "items sent"),
+	F("done", MSG_T_INT, msg_as_completed_result, done, COUNT_RANGE, .help = "items sent"),
 };
 RESULT(as_completed_result, msg_as_completed_result);
 
@@ -442,9 +467,7 @@ static const struct msg_field job_id_params_fields[] = {
 };
 PARAMS(job_id_params, msg_job_id);
 
-#define UID(owner)                                                                                 \
-	F("uid", MSG_T_INT, owner, uid, .min = 0, .max = UINT32_MAX, .def = MSG_NULL,              \
-	    .help = "only this user's")
+#define UID(owner) F("uid", MSG_T_INT, owner, uid, UID_RANGE, .help = "only this user's")
 #define OK(owner)                                                                                  \
 	F("ok", MSG_T_TRISTATE, owner, ok, .def = -1, .help = "only those that are (not) ok")
 #define NAME(owner)                                                                                \
@@ -480,7 +503,7 @@ RESULT(list_result, msg_list_result);
 
 static const struct msg_field job_set_params_fields[] = {
 	JOB(msg_job_set),
-	F("priority", MSG_T_INT, msg_job_set, priority, .min = -100, .max = 100, .def = MSG_NULL,
+	F("priority", MSG_T_INT, msg_job_set, priority, PRIORITY_RANGE, .def = MSG_NULL,
 	    .help = "its new priority"),
 	QUEUE(msg_job_set, 0, "its new queue"),
 	F("hold", MSG_T_TRISTATE, msg_job_set, hold, .def = -1,
@@ -500,7 +523,7 @@ static const struct msg_field job_forget_params_fields[] = {
 PARAMS(job_forget_params, msg_job_forget);
 
 static const struct msg_field forget_result_fields[] = {
-	F("forgotten", MSG_T_INT, msg_forget_result, forgotten, ANY_INT, .help = "how many"),
+	F("forgotten", MSG_T_INT, msg_forget_result, forgotten, COUNT_RANGE, .help = "how many"),
 };
 RESULT(forget_result, msg_forget_result);
 
@@ -516,10 +539,10 @@ static const struct msg_field output_read_params_fields[] = {
 PARAMS(output_read_params, msg_output_read);
 
 static const struct msg_field output_read_result_fields[] = {
-	F("off", MSG_T_INT, msg_output_read_result, off, ANY_INT, .help = "where data begins"),
+	F("off", MSG_T_INT, msg_output_read_result, off, COUNT_RANGE, .help = "where data begins"),
 	F("data", MSG_T_BYTES, msg_output_read_result, data, .max = PTRDIFF_MAX, .help = "bytes"),
 	F("eof", MSG_T_BOOL, msg_output_read_result, eof, .help = "nothing will follow"),
-	F("dropped_before", MSG_T_INT, msg_output_read_result, dropped_before, ANY_INT,
+	F("dropped_before", MSG_T_INT, msg_output_read_result, dropped_before, COUNT_RANGE,
 	    .help = "what lies before this position was dropped"),
 };
 RESULT(output_read_result, msg_output_read_result);
@@ -527,7 +550,7 @@ RESULT(output_read_result, msg_output_read_result);
 static const struct msg_field output_follow_params_fields[] = {
 	JOB(msg_output_follow),
 	F("fds", MSG_T_INT_LIST, msg_output_follow, fds, .min = 1, .max = 2, .item_min = 1,
-	    .item_max = 2, .help = "1: stdout, 2: stderr; default both"),
+	    .item_max = 2, .def_list = &default_fds, .help = "1: stdout, 2: stderr"),
 	F("off", MSG_T_INT, msg_output_follow, off, .min = 0, .max = RPC_INT_MAX,
 	    .help = "where to begin"),
 	WINDOW(msg_output_follow, "bytes"),
@@ -535,15 +558,17 @@ static const struct msg_field output_follow_params_fields[] = {
 PARAMS(output_follow_params, msg_output_follow);
 
 static const struct msg_field output_item_fields[] = {
-	F("fd", MSG_T_INT, msg_output_item, fd, ANY_INT, .help = "1: stdout, 2: stderr"),
-	F("off", MSG_T_INT, msg_output_item, off, ANY_INT, .help = "where data begins"),
+	F("fd", MSG_T_INT, msg_output_item, fd, BETWEEN(1, 2), .help = "1: stdout, 2: stderr"),
+	F("off", MSG_T_INT, msg_output_item, off, COUNT_RANGE, .help = "where data begins"),
 	F("data", MSG_T_BYTES, msg_output_item, data, .max = PTRDIFF_MAX, .help = "bytes"),
 };
 RESULT(output_item, msg_output_item);
 
 static const struct msg_field next_schema_fields[] = {
-	F("1", MSG_T_INT, msg_next_object, out, .flags = OMIT_NULL, ANY_INT, .help = "of stdout"),
-	F("2", MSG_T_INT, msg_next_object, err, .flags = OMIT_NULL, ANY_INT, .help = "of stderr"),
+	F("1", MSG_T_INT, msg_next_object, out, .flags = OMIT_NULL, COUNT_RANGE,
+	    .help = "of stdout"),
+	F("2", MSG_T_INT, msg_next_object, err, .flags = OMIT_NULL, COUNT_RANGE,
+	    .help = "of stderr"),
 };
 RESULT(next_schema, msg_next_object);
 
@@ -561,7 +586,7 @@ static const struct msg_field stdin_write_params_fields[] = {
 PARAMS(stdin_write_params, msg_stdin_write);
 
 static const struct msg_field written_result_fields[] = {
-	F("written", MSG_T_INT, msg_written_result, written, ANY_INT, .help = "bytes"),
+	F("written", MSG_T_INT, msg_written_result, written, COUNT_RANGE, .help = "bytes"),
 };
 RESULT(written_result, msg_written_result);
 
@@ -597,36 +622,36 @@ static const struct msg_field event_item_fields[] = {
 	F("kind", MSG_T_ENUM, msg_event, kind, .names = &msg_event_kind_names,
 	    .help = "what happened"),
 	F("job", MSG_T_INT, msg_event, job, .flags = REQUIRED, JOB_ID_RANGE, .help = "its id"),
-	F("at_us", MSG_T_INT, msg_event, at_us, ANY_INT, .help = "when"),
+	F("at_us", MSG_T_INT, msg_event, at_us, COUNT_RANGE, .help = "when"),
 	F("phase", MSG_T_ENUM, msg_event, phase, .names = &msg_phase_names,
 	    .help = "its phase now"),
 	F("outcome", MSG_T_ENUM, msg_event, outcome, .flags = NULLABLE | MSG_F_OPEN,
 	    .names = &msg_outcome_names, .help = "of the job, or of the attempt that failed"),
 	F("ok", MSG_T_TRISTATE, msg_event, ok, .flags = NULLABLE, .def = -1, .help = "when done"),
-	F("exit_code", MSG_T_INT, msg_event, exit_code, .flags = NULLABLE, ANY_INT,
+	F("exit_code", MSG_T_INT, msg_event, exit_code, .flags = NULLABLE, EXIT_CODE_RANGE,
 	    .help = "where it exited"),
-	F("signal", MSG_T_INT, msg_event, signal, .flags = NULLABLE, ANY_INT,
+	F("signal", MSG_T_INT, msg_event, signal, .flags = NULLABLE, SIGNAL_RANGE,
 	    .help = "number of the signal that ended it"),
-	F("attempt", MSG_T_INT, msg_event, attempt, .flags = NULLABLE, ANY_INT,
+	F("attempt", MSG_T_INT, msg_event, attempt, .flags = NULLABLE, COUNT_RANGE,
 	    .help = "counts from 1"),
 	F("reason", MSG_T_ENUM, msg_event, reason, .flags = NULLABLE | MSG_F_OPEN,
 	    .names = &msg_reason_names, .help = "as in the job object"),
-	F("seq", MSG_T_INT, msg_event, seq, .flags = NULLABLE, ANY_INT, .help = "when done"),
+	F("seq", MSG_T_INT, msg_event, seq, .flags = NULLABLE, SEQ_RANGE, .help = "when done"),
 	F("name", MSG_T_STR, msg_event, name, .flags = NULLABLE, .max = PTRDIFF_MAX,
 	    .help = "as submitted"),
 	F("queue", MSG_T_STR, msg_event, queue, .max = PTRDIFF_MAX, .help = "its queue"),
-	F("uid", MSG_T_INT, msg_event, uid, ANY_INT, .help = "its owner"),
+	F("uid", MSG_T_INT, msg_event, uid, UID_RANGE, .help = "its owner"),
 	F("tag", MSG_T_ANY, msg_event, tag, .max = PTRDIFF_MAX, .help = "as submitted"),
 };
 RESULT(event_item, msg_event);
 
 static const struct msg_field queue_schema_fields[] = {
 	F("queue", MSG_T_STR, msg_queue, queue, .max = PTRDIFF_MAX, .help = "its name"),
-	F("max_running", MSG_T_INT, msg_queue, max_running, .flags = NULLABLE, ANY_INT,
+	F("max_running", MSG_T_INT, msg_queue, max_running, .flags = NULLABLE, COUNT_RANGE,
 	    .help = "slots; null: no limit of its own"),
 	F("paused", MSG_T_BOOL, msg_queue, paused, .help = "nothing starts"),
-	F("running", MSG_T_INT, msg_queue, running, ANY_INT, .help = "slots in use"),
-	F("pending", MSG_T_INT, msg_queue, pending, ANY_INT, .help = "jobs that wait"),
+	F("running", MSG_T_INT, msg_queue, running, COUNT_RANGE, .help = "slots in use"),
+	F("pending", MSG_T_INT, msg_queue, pending, COUNT_RANGE, .help = "jobs that wait"),
 };
 SCHEMA(queue_schema, "Queue", msg_queue, false, false);
 
@@ -661,7 +686,8 @@ static const struct msg_field drain_params_fields[] = {
 PARAMS(drain_params, msg_drain);
 
 static const struct msg_field drain_result_fields[] = {
-	F("mode", MSG_T_STR, msg_drain_result, mode, .max = PTRDIFF_MAX, .help = "as asked for"),
+	F("mode", MSG_T_STR, msg_drain_result, mode, .names = &msg_drain_mode_names,
+	    .max = PTRDIFF_MAX, .help = "as asked for"),
 };
 RESULT(drain_result, msg_drain_result);
 
@@ -677,18 +703,19 @@ static const struct msg_field limits_set_params_fields[] = {
 PARAMS(limits_set_params, msg_limits_set);
 
 static const struct msg_field percentiles_schema_fields[] = {
-	F("p50", MSG_T_INT, msg_percentiles, p50, .flags = NULLABLE, ANY_INT, .help = "median"),
-	F("p90", MSG_T_INT, msg_percentiles, p90, .flags = NULLABLE, ANY_INT, .help = "9 of 10"),
-	F("p99", MSG_T_INT, msg_percentiles, p99, .flags = NULLABLE, ANY_INT, .help = "99 of 100"),
-	F("max", MSG_T_INT, msg_percentiles, max, .flags = NULLABLE, ANY_INT, .help = "all"),
+	F("p50", MSG_T_INT, msg_percentiles, p50, .flags = NULLABLE, COUNT_RANGE, .help = "median"),
+	F("p90", MSG_T_INT, msg_percentiles, p90, .flags = NULLABLE, COUNT_RANGE,
+	    .help = "9 of 10"),
+	F("p99", MSG_T_INT, msg_percentiles, p99, .flags = NULLABLE, COUNT_RANGE,
+	    .help = "99 of 100"),
+	F("max", MSG_T_INT, msg_percentiles, max, .flags = NULLABLE, COUNT_RANGE, .help = "all"),
 };
 RESULT(percentiles_schema, msg_percentiles);
 
-#define JOURNAL_INT(key, text)                                                                     \
-	F(#key, MSG_T_INT, msg_journal, key, ANY_INT, .help = text)
+#define JOURNAL_INT(key, text) F(#key, MSG_T_INT, msg_journal, key, COUNT_RANGE, .help = text)
 static const struct msg_field journal_schema_fields[] = {
-	F("durability", MSG_T_STR, msg_journal, durability, .max = PTRDIFF_MAX,
-	    .help = "full: survives power loss; normal: a crash of the daemon"),
+	F("durability", MSG_T_STR, msg_journal, durability, .names = &msg_durability_names,
+	    .max = PTRDIFF_MAX, .help = "full: survives power loss; normal: a crash of the daemon"),
 	JOURNAL_INT(bytes, "of the journal's file"),
 	JOURNAL_INT(wal_bytes, "not checkpointed yet"),
 	JOURNAL_INT(commits, "since the daemon's start"),
@@ -775,13 +802,13 @@ static const struct msg_schema no_params = {
 
 #define SUBMIT_ERRORS                                                                              \
 	RPC_QUEUE_FULL, RPC_DRAINING, RPC_LIMIT_EXCEEDED, RPC_KEY_CONFLICT, RPC_NO_SUCH_JOB,       \
-	    RPC_NOT_SUPPORTED
+	    RPC_NOT_SUPPORTED, RPC_STORAGE_DEGRADED
 
 #define STREAM_OF_ITEMS (MSG_M_STREAM | MSG_M_WAITS)
 
 static const struct msg_method methods[M_METHODS] = {
 	[M_HELLO] = { M_HELLO, 0, "hello", "Says who is there and what holds; optional.",
-	    &hello_params, &hello_result, NULL, { RPC_OK } },
+	    &hello_params, &hello_result, NULL, { RPC_INVALID_STATE } },
 	[M_JOB_SUBMIT] = { M_JOB_SUBMIT, MSG_M_WAITS, "job.submit", "Submits one job.",
 	    &msg_spec_schema, &submit_result, NULL, { SUBMIT_ERRORS } },
 	[M_JOB_SUBMIT_BATCH] = { M_JOB_SUBMIT_BATCH, MSG_M_WAITS, "job.submit_batch",
@@ -790,12 +817,12 @@ static const struct msg_method methods[M_METHODS] = {
 	[M_MAP_OPEN] = { M_MAP_OPEN, STREAM_OF_ITEMS | MSG_M_CREDIT, "map.open",
 	    "Opens a stream of jobs of which at most `limit` are submitted and not yet "
 	    "consumed.",
-	    &map_open_params, &map_result, &msg_completion_schema,
-	    { RPC_OK } },
+	    &map_open_params, &map_result, &msg_completion_schema, { RPC_OK } },
 	[M_MAP_PUSH] = { M_MAP_PUSH, 0, "map.push",
 	    "Pushes jobs into a map; each costs one credit.", &map_push_params, &jobs_result, NULL,
 	    { RPC_CREDIT_EXCEEDED, RPC_QUEUE_FULL, RPC_DRAINING, RPC_LIMIT_EXCEEDED,
-		RPC_KEY_CONFLICT, RPC_NO_SUCH_JOB, RPC_NOT_SUPPORTED, RPC_INVALID_STATE } },
+		RPC_KEY_CONFLICT, RPC_NO_SUCH_JOB, RPC_NOT_SUPPORTED, RPC_INVALID_STATE,
+		RPC_STORAGE_DEGRADED } },
 	[M_MAP_END] = { M_MAP_END, 0, "map.end", "Says that nothing more will be pushed.",
 	    &map_end_params, NULL, NULL, { RPC_OK } },
 	[M_FUTURES_AS_COMPLETED] = { M_FUTURES_AS_COMPLETED, STREAM_OF_ITEMS,
@@ -815,7 +842,7 @@ static const struct msg_method methods[M_METHODS] = {
 	    { RPC_INVALID_STATE, RPC_TIMEOUT, RPC_NO_SUCH_JOB } },
 	[M_JOB_CANCEL] = { M_JOB_CANCEL, MSG_M_WAITS, "job.cancel",
 	    "Cancels jobs; one unknown id refuses all.", &job_cancel_params, &cancel_result, NULL,
-	    { RPC_NO_SUCH_JOB } },
+	    { RPC_NO_SUCH_JOB, RPC_LIMIT_EXCEEDED, RPC_STORAGE_DEGRADED } },
 	[M_JOB_SIGNAL] = { M_JOB_SIGNAL, 0, "job.signal", "Sends a signal to a running job.",
 	    &job_signal_params, NULL, NULL, { RPC_INVALID_STATE, RPC_NO_SUCH_JOB } },
 	[M_JOB_GET] = { M_JOB_GET, 0, "job.get", "The job object.", &job_id_params, &msg_job_schema,
@@ -823,14 +850,16 @@ static const struct msg_method methods[M_METHODS] = {
 	[M_JOB_LIST] = { M_JOB_LIST, 0, "job.list", "Job objects, page by page.", &job_list_params,
 	    &list_result, NULL, { RPC_OK } },
 	[M_JOB_SET] = { M_JOB_SET, 0, "job.set", "Changes a pending job.", &job_set_params,
-	    &msg_job_schema, NULL, { RPC_INVALID_STATE, RPC_NO_SUCH_JOB, RPC_LIMIT_EXCEEDED } },
+	    &msg_job_schema, NULL,
+	    { RPC_INVALID_STATE, RPC_NO_SUCH_JOB, RPC_LIMIT_EXCEEDED, RPC_STORAGE_DEGRADED } },
 	[M_JOB_RETRY] = { M_JOB_RETRY, 0, "job.retry",
 	    "Submits a done job again: a new id, the same spec and environment.", &job_id_params,
 	    &retry_result, NULL,
-	    { RPC_INVALID_STATE, RPC_NO_SUCH_JOB, RPC_NOT_SUPPORTED, RPC_QUEUE_FULL,
-		RPC_DRAINING } },
+	    { RPC_INVALID_STATE, RPC_NO_SUCH_JOB, RPC_NOT_SUPPORTED, RPC_QUEUE_FULL, RPC_DRAINING,
+		RPC_LIMIT_EXCEEDED, RPC_STORAGE_DEGRADED } },
 	[M_JOB_FORGET] = { M_JOB_FORGET, 0, "job.forget", "Drops done jobs from history.",
-	    &job_forget_params, &forget_result, NULL, { RPC_INVALID_STATE, RPC_NO_SUCH_JOB } },
+	    &job_forget_params, &forget_result, NULL,
+	    { RPC_INVALID_STATE, RPC_NO_SUCH_JOB, RPC_STORAGE_DEGRADED } },
 	[M_OUTPUT_READ] = { M_OUTPUT_READ, 0, "output.read", "A piece of a job's captured output.",
 	    &output_read_params, &output_read_result, NULL, { RPC_NO_SUCH_JOB } },
 	[M_OUTPUT_FOLLOW] = { M_OUTPUT_FOLLOW, STREAM_OF_ITEMS, "output.follow",
@@ -850,14 +879,15 @@ static const struct msg_method methods[M_METHODS] = {
 	    NULL, { RPC_OK } },
 	[M_QUEUE_SET] = { M_QUEUE_SET, MSG_M_ADMIN, "queue.set", "Makes or changes a queue.",
 	    &queue_set_params, &queue_schema, NULL,
-	    { RPC_PERMISSION_DENIED, RPC_LIMIT_EXCEEDED } },
+	    { RPC_PERMISSION_DENIED, RPC_LIMIT_EXCEEDED, RPC_STORAGE_DEGRADED } },
 	[M_QUEUE_REMOVE] = { M_QUEUE_REMOVE, MSG_M_ADMIN, "queue.remove", "Removes an empty queue.",
-	    &queue_remove_params, NULL, NULL, { RPC_PERMISSION_DENIED, RPC_INVALID_STATE } },
+	    &queue_remove_params, NULL, NULL,
+	    { RPC_PERMISSION_DENIED, RPC_INVALID_STATE, RPC_STORAGE_DEGRADED } },
 	[M_QUEUE_PAUSE] = { M_QUEUE_PAUSE, MSG_M_ADMIN, "queue.pause",
 	    "Nothing of the queue starts until queue.resume.", &queue_name_params, NULL, NULL,
-	    { RPC_PERMISSION_DENIED } },
+	    { RPC_PERMISSION_DENIED, RPC_STORAGE_DEGRADED } },
 	[M_QUEUE_RESUME] = { M_QUEUE_RESUME, MSG_M_ADMIN, "queue.resume", "Undoes queue.pause.",
-	    &queue_name_params, NULL, NULL, { RPC_PERMISSION_DENIED } },
+	    &queue_name_params, NULL, NULL, { RPC_PERMISSION_DENIED, RPC_STORAGE_DEGRADED } },
 	[M_DRAIN] = { M_DRAIN, MSG_M_ADMIN | MSG_M_WAITS, "drain",
 	    "Takes no new jobs; replies when idle.", &drain_params, &drain_result, NULL,
 	    { RPC_PERMISSION_DENIED, RPC_INVALID_STATE } },
@@ -865,7 +895,8 @@ static const struct msg_method methods[M_METHODS] = {
 	    &msg_limits_schema, NULL, { RPC_OK } },
 	[M_LIMITS_SET] = { M_LIMITS_SET, MSG_M_ADMIN, "limits.set",
 	    "Changes limits; lowering never kills. Kept across restarts until reset.",
-	    &limits_set_params, &msg_limits_schema, NULL, { RPC_PERMISSION_DENIED } },
+	    &limits_set_params, &msg_limits_schema, NULL,
+	    { RPC_PERMISSION_DENIED, RPC_STORAGE_DEGRADED } },
 	[M_STATS_GET] = { M_STATS_GET, 0, "stats.get", "Counters, gauges and percentiles.",
 	    &no_params, &msg_stats_schema, NULL, { RPC_OK } },
 	[M_METRICS_GET] = { M_METRICS_GET, 0, "metrics.get", "The same as OpenMetrics text.",

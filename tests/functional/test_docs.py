@@ -524,13 +524,13 @@ class Completeness(Case):
             for _, _, kind, message in block.steps if block else ():
                 if kind == "send" and isinstance(message, dict):
                     shown.setdefault(fence.section.strip("`"), set()).add(message.get("method"))
-        names = set(self.methods) | {"$/cancel", "$/credit"}
+        names = set(self.methods)
         self.assertEqual(names - set(self.sections), set(), "methods without a section")
         self.assertEqual({n for n in names if n not in shown.get(n, ())}, set(),
                          "sections without an example of their own")
 
     async def test_no_section_is_about_a_method_that_is_gone(self):
-        titled = {t for t in self.sections if re.fullmatch(r"[a-z]+\.[a-z_]+", t)}
+        titled = {t for t in self.sections if re.fullmatch(r"([a-z]+\.|\$/)[a-z_]+", t)}
         self.assertEqual(titled - set(self.methods), set())
 
     async def test_each_parameter_is_named_in_its_section(self):
@@ -541,12 +541,39 @@ class Completeness(Case):
 
     async def test_each_member_of_a_result_is_named(self):
         for name, method in self.methods.items():
-            schema = method["result"]["schema"]
+            schema = method.get("result", {"schema": {}})["schema"]
             section = {"#/components/schemas/Job": "The job object",
                        "#/components/schemas/Limits": "limits.get",
                        "#/components/schemas/Queue": "queue.list"}.get(schema.get("$ref"), name)
             members = self.resolve(schema).get("properties", {})
             self.assertEqual(self.missing(members, section), set(), name)
+
+    async def test_no_parameter_is_named_that_is_gone(self):
+        """The braces that a section begins with are the parameters, in their order."""
+        for name, method in self.methods.items():
+            if name == "job.submit":
+                rows = re.findall(r"^\| (`.*?) \|", self.sections["The spec"], re.M)
+                named = re.findall(r"`(\w+)`", " ".join(rows))
+            else:
+                braces = re.search(r"`(?:\$/\w+ )?\{(.*?)\}`", self.sections[name], re.S)
+                named = [word for word in braces.group(1).split(", ") if word]
+            self.assertEqual(named, [p["name"] for p in method["params"]], name)
+
+    async def test_each_method_names_its_own_errors(self):
+        """And no others.  What StorageDegraded may befall stands in its row."""
+        kinds = set(self.doc["components"]["errors"])
+        row = re.search(r"^\|.*StorageDegraded.*$", self.sections["Errors"], re.M).group()
+        submit = None
+        for name, method in self.methods.items():
+            own = {ref["$ref"].rpartition("/")[2] for ref in method.get("errors", [])}
+            text = re.search(r"Errors: (.*?)\n\n", self.sections[name] + "\n\n", re.S)
+            named = kinds & set(re.findall(r"[A-Z]\w+", text.group(1) if text else ""))
+            if text and "those of `job.submit`" in text.group(1).replace("\n", " "):
+                named |= submit
+            if name == "job.submit":
+                submit = named
+            self.assertEqual(named, own - {"StorageDegraded"}, name)
+            self.assertEqual(f"`{name}`" in row, "StorageDegraded" in own, f"StorageDegraded of {name}")
 
     async def test_members_of_items_are_named(self):
         for name, method in self.methods.items():

@@ -308,6 +308,7 @@ START_TEST(signals_come_as_names_and_numbers)
 		{ "job.signal", "{\"job\":1,\"signal\":\"\"}", "signal", "" },
 		{ "job.signal", "{\"job\":1,\"signal\":\"SIG\"}", "signal", "" },
 		{ "job.signal", "{\"job\":1,\"signal\":null}", "signal", "" },
+		{ "job.signal", "{\"job\":1,\"signal\":\"TERM\\u0000\"}", "signal", "" },
 		{ "job.signal", "{\"job\":1,\"signal\":1,\"scope\":\"all\"}", "scope", "" },
 	};
 	char params[100];
