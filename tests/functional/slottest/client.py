@@ -12,6 +12,7 @@ import json
 import os
 import socket
 
+from .record import Record
 from .timing import scaled
 
 MAX_LINE = 1 << 20
@@ -185,6 +186,7 @@ class Client:
         self.closed = False
         self.eof = self.loop.create_future()
         self.on_message = None
+        self.record = Record()
         self._finished = set()
         self._next = 0
         self._in = bytearray()
@@ -264,6 +266,7 @@ class Client:
     broken = None
 
     def _dispatch(self, message):
+        self.record.received(message)
         if self.on_message:
             self.on_message(message)
         if "method" in message:
@@ -351,6 +354,7 @@ class Client:
         message = {"jsonrpc": "2.0", "id": request, "method": method}
         if params:
             message["params"] = params
+        self.record.sent(request, method)
         self.trace.append((">", message))
         return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
@@ -474,6 +478,7 @@ class Raw:
     def __init__(self, sock):
         self.sock = sock
         self.loop = asyncio.get_running_loop()
+        self.record = Record()
         self._in = bytearray()
 
     @classmethod
@@ -484,9 +489,11 @@ class Raw:
         return cls(sock)
 
     async def send(self, data, timeout=20.0):
+        self.record.sent_raw(data)
         await asyncio.wait_for(self.loop.sock_sendall(self.sock, data), scaled(timeout))
 
     def send_fds(self, data, fds):
+        self.record.sent_raw(data)
         return socket.send_fds(self.sock, [data], list(fds))
 
     async def recv(self, timeout=20.0):
@@ -504,7 +511,9 @@ class Raw:
             self._in += data
         raw, _, rest = bytes(self._in).partition(b"\n")
         self._in = bytearray(rest)
-        return _check_line(raw)
+        message = _check_line(raw)
+        self.record.received(message)
+        return message
 
     async def recv_id(self, request, timeout=20.0):
         """The response to one id, passing over everything else."""
