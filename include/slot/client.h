@@ -69,8 +69,9 @@ struct slot_client_options {
 	void (*on_absent)(struct slot_client *client, unsigned attempt, void *arg);
 
 	/* The connection is over: -SLOT_ECLOSED (the daemon closed it, and did not come back where
-	 * `reconnect` was set) or -SLOT_EPROTOCOL (it sent what is no slot/1); `why` is one line
-	 * for people. All open calls, jobs and streams have failed with that code by then. Not
+	 * `reconnect` was set, or it was never known whether it is durable: its first hello had no
+	 * answer yet), -SLOT_EPROTOCOL (it sent what is no slot/1) or -SLOT_ENOMEM (no memory to
+	 * make it anew); `why` is one line for people. All open calls, jobs and streams have failed with that code by then. Not
 	 * called by slot_client_free. */
 	void (*on_disconnect)(struct slot_client *client, int code, const char *why, void *arg);
 	/* After slot_client_writable said false: there is room again. */
@@ -187,8 +188,9 @@ struct slot_future *slot_client_run_next(struct slot_client *client, struct slot
  * `reconnect`, -SLOT_EUNKNOWN or -SLOT_EINSTANCE. Cancelling it asks the daemon to give the
  * request up; it settles when the daemon has answered. One reference is the caller's and may be
  * dropped early. `params` may be NULL: {}.
- * NULL: *error is -SLOT_ECLOSED, -SLOT_EINVAL (more than 1 MiB as a line) or -SLOT_ENOMEM
- * (also: the out buffer is at its limit; see slot_client_writable).
+ * NULL: *error is -SLOT_ECLOSED, -SLOT_EINVAL (more than 1 MiB as a line, 65,536 tokens, or
+ * nested deeper than 32: what the daemon would not read) or -SLOT_ENOMEM (also: no room in the
+ * out buffer, see slot_client_writable, or a descriptor could not be duplicated).
  */
 struct slot_future *slot_client_call(struct slot_client *client, const char *method,
     json_t *params, int *error);
@@ -199,7 +201,8 @@ struct slot_future *slot_client_call(struct slot_client *client, const char *met
 struct slot_future *slot_client_call_fds(struct slot_client *client, const char *method,
     json_t *params, const int *fds, unsigned nfds, int *error);
 
-/* False: what is queued for the daemon has reached half the limit. Wait for on_writable. */
+/* False: what is queued for the daemon has reached half the limit, or a call was refused for want
+ * of room. Wait for on_writable. */
 bool slot_client_writable(const struct slot_client *client);
 
 /* The error detail of a future that failed with -SLOT_EREMOTE; NULL for any other. */
@@ -292,7 +295,7 @@ bool slot_stream_open(const struct slot_stream *s);
 void slot_stream_cancel(struct slot_stream *s);
 
 /* Allows the daemon `n` more items (output.follow: bytes); for streams opened with `window`.
- * 0, -SLOT_ECLOSED or -SLOT_ENOMEM. */
+ * 0, -SLOT_ECLOSED or -SLOT_ENOMEM (also: no room in the out buffer), which changes nothing. */
 int slot_stream_credit(struct slot_stream *s, uint64_t n);
 
 /* No callback follows; a stream that is still open is cancelled. NULL is allowed. */

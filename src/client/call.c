@@ -112,9 +112,7 @@ call_cancel(struct slot_future *f)
 {
 	struct call *call = (struct call *)f;
 
-	if (!call->request.cancel_asked)
-		client_cancel(&call->request);
-	return true;
+	return call->request.cancel_asked || client_cancel(&call->request);
 }
 
 static const struct slot_future_ops call_future_ops = {

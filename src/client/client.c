@@ -6,8 +6,11 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <event2/buffer.h>
@@ -15,7 +18,8 @@
 #include "core/paths.h"
 #include "wire/rpc.h"
 
-#define HELLO_ID 1 /* it is the first request */
+#define HELLO_ID 1  /* it is the first request */
+#define WHY_MAX 160 /* bytes of a daemon's reason that are told */
 
 static int
 give(int *error, int code)
@@ -169,17 +173,34 @@ keep_hello(struct slot_client *c, json_t *hello)
 	return true;
 }
 
+/* An answer to nothing that is open. */
+static void
+refuse_answer(struct slot_client *c, const struct rpc_reply *reply)
+{
+	char why[WHY_MAX];
+
+	if (reply->kind != RPC_REPLY_ERROR || reply->id != NULL) {
+		on_down(c, -SLOT_EPROTOCOL, "the daemon answered what was not asked");
+		return;
+	}
+	snprintf(why, sizeof(why), "%s", reply->message);
+	for (char *p = why; *p != '\0'; p++) {
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = ' '; /* one line it is */
+	}
+	/* A connection too many is closed; there may be room for it later. Otherwise nobody knows
+	 * which request will never be answered. */
+	on_down(c, strcmp(reply->error_kind, "LimitExceeded") == 0 ? -SLOT_ECLOSED
+		: -SLOT_EPROTOCOL, why);
+}
+
 static void
 take_answer(struct slot_client *c, struct rpc_reply *reply)
 {
 	struct client_request *r = request_of(c, reply->id);
 
 	if (r == NULL) {
-		/* Without an id nobody knows which request will never be answered. */
-		if (reply->kind == RPC_REPLY_ERROR && reply->id == NULL)
-			on_down(c, -SLOT_EPROTOCOL, reply->message);
-		else
-			on_down(c, -SLOT_EPROTOCOL, "the daemon answered what was not asked");
+		refuse_answer(c, reply);
 		return;
 	}
 	if (is_leaving(c, r, reply)) {
@@ -209,9 +230,12 @@ on_line(void *arg, const char *line, size_t len)
 	struct rpc_reply reply;
 	const char *why = NULL;
 
-	if (rpc_reply_parse(&reply, line, len, &why) != 0) {
+	int rc = rpc_reply_parse(&reply, line, len, &why);
+
+	if (rc != 0) {
 		rpc_reply_fini(&reply);
-		on_down(c, -SLOT_EPROTOCOL, why != NULL ? why : "the daemon sent no JSON-RPC");
+		/* Without memory for a line all that can be done is to lose it and the rest. */
+		on_down(c, rc == -ENOMEM ? -SLOT_ECLOSED : -SLOT_EPROTOCOL, why);
 		return;
 	}
 	if (reply.kind == RPC_REPLY_NOTIFICATION)
@@ -288,6 +312,18 @@ struct slot_client *
 slot_client_new_fd(struct slot_loop *loop, int fd,
     const struct slot_client_options *options, int *error)
 {
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	/* What is no socket could be waited on, or read, in no way that ends. */
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || type != SOCK_STREAM) {
+		if (fd >= 0)
+			close(fd);
+		give(error, -SLOT_EINVAL);
+		return NULL;
+	}
+	/* A program started meanwhile would keep the session, and its bound jobs, alive. */
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return client_new(loop, fd, NULL, options, error);
 }
 
@@ -377,7 +413,7 @@ slot_client_loop(const struct slot_client *c)
 bool
 slot_client_writable(const struct slot_client *c)
 {
-	return !c->over && !client_is_away(c) && !link_is_half_full(&c->link);
+	return !c->over && !client_is_away(c) && !link_is_full(&c->link);
 }
 
 char *

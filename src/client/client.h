@@ -38,6 +38,8 @@ struct client_request_ops {
 	int (*resume)(struct client_request *r, json_t **result);
 	/* It was. May end it. NULL: nothing to do. */
 	void (*resumed)(struct client_request *r);
+	/* It goes out however much is queued. */
+	bool urgent;
 };
 
 struct client_request {
@@ -167,8 +169,8 @@ int client_open_now(struct slot_client *c, struct client_request *r,
 int client_send_again(struct client_request *r);
 /* Takes it out of the table: it is over. */
 void client_close(struct slot_client *c, struct client_request *r);
-/* $/cancel for an open request. */
-void client_cancel(struct client_request *r);
+/* $/cancel for an open request. False: no memory; it was not asked. */
+bool client_cancel(struct client_request *r);
 /* $/credit for an open stream. 0 or a negative code. */
 int client_credit(struct client_request *r, uint64_t n);
 /* Ends everything that is open with `code`. */

@@ -207,14 +207,42 @@ job_unwatch(struct slot_client *c, struct client_job *job)
 
 /* ---- cancelling ---- */
 
+/* A job.cancel whose answer says nothing that the job's end won't. */
 static void
+cancel_result(struct client_request *r, json_t *result)
+{
+	(void)result;
+	free(r);
+}
+
+static void
+cancel_error(struct client_request *r, int code, const struct slot_rpc_error *error)
+{
+	(void)code;
+	(void)error;
+	free(r);
+}
+
+/* One for each job at most, so it needs no room: whoever has queued too much wants it most. */
+static const struct client_request_ops cancel_ops = {
+	.result = cancel_result,
+	.error = cancel_error,
+	.urgent = true,
+};
+
+/* False: no memory. The future goes on, and may be cancelled again. */
+static bool
 cancel_at_daemon(struct client_job *job)
 {
 	json_t *params = json_pack("{s:[I]}", "jobs", (json_int_t)job->id);
+	struct client_request *r = malloc(sizeof(*r));
 
-	if (params == NULL)
-		return; /* as if the request had been lost: the future goes on */
-	slot_future_unref(slot_client_call(job->client, "job.cancel", params, NULL));
+	job->cancel_asked = params != NULL && r != NULL &&
+	    client_open(job->client, r, &cancel_ops, "job.cancel", params, NULL, 0) == 0;
+	json_decref(params);
+	if (!job->cancel_asked)
+		free(r);
+	return job->cancel_asked;
 }
 
 static bool
@@ -224,12 +252,10 @@ job_cancel(struct slot_future *f)
 
 	if (job->client == NULL || job->cancel_asked)
 		return true;
-	job->cancel_asked = true;
 	if (job->id != 0)
-		cancel_at_daemon(job);
-	else
-		client_cancel(&job->submit); /* held for room: no job will be made */
-	return true;
+		return cancel_at_daemon(job);
+	job->cancel_asked = client_cancel(&job->submit); /* held for room: no job will be made */
+	return job->cancel_asked;
 }
 
 /* ---- the streams that tell of completions ---- */

@@ -116,10 +116,13 @@ send_chunk(struct link *l, size_t len, const struct link_fds *with)
 	return sendmsg(l->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* Nothing more can be sent. The daemon may have said something before it closed, and may not have
+ * closed at all: the reading side finds the end either way. */
 static void
 drop_output(struct link *l)
 {
 	l->broken = true;
+	shutdown(l->fd, SHUT_RDWR);
 	while (l->fds_first != NULL)
 		fds_drop_first(l);
 	evbuffer_drain(l->out, evbuffer_get_length(l->out));
@@ -146,12 +149,11 @@ send_what_goes(struct link *l)
 		if (sent < 0 && errno == EINTR)
 			continue;
 		if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-			event_add(l->writable, NULL);
+			if (event_add(l->writable, NULL) != 0)
+				drop_output(l);
 			return;
 		}
 		if (sent < 0) {
-			/* The daemon may have said something before it closed: the reading side
-			 * finds the end. */
 			drop_output(l);
 			return;
 		}
@@ -185,17 +187,20 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 bool
-link_has_room(const struct link *l, size_t bytes)
+link_has_room(struct link *l, size_t bytes)
 {
 	size_t held = evbuffer_get_length(l->out);
 
-	return held == 0 || held + bytes <= l->limit;
+	if (held == 0 || held + bytes <= l->limit)
+		return true;
+	l->was_full = true;
+	return false;
 }
 
 bool
-link_is_half_full(const struct link *l)
+link_is_full(const struct link *l)
 {
-	return evbuffer_get_length(l->out) >= l->limit / 2;
+	return l->was_full;
 }
 
 int
@@ -225,7 +230,7 @@ link_send(struct link *l, struct evbuffer *line, const int *fds, unsigned nfds)
 		*l->fds_last = f;
 		l->fds_last = &f->next;
 	}
-	if (link_is_half_full(l))
+	if (evbuffer_get_length(l->out) >= l->limit / 2)
 		l->was_full = true;
 	slot_loop_call_soon(l->loop, &l->flush);
 	return 0;
@@ -390,7 +395,8 @@ connect_with(const char *path, int flags)
 		fd = -1;
 	}
 	slot_paths_address_fini(&address);
-	errno = error;
+	if (fd < 0)
+		errno = error;
 	return fd;
 }
 

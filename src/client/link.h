@@ -21,7 +21,7 @@ struct link_handlers {
 	void (*line)(void *arg, const char *line, size_t len);
 	/* The connection is over. Nothing follows. `why` is one line of text. */
 	void (*down)(void *arg, int code, const char *why);
-	/* What was queued fell below a quarter of the limit after it had reached half of it. */
+	/* What was queued fell to a quarter of the limit after link_is_full said true. */
 	void (*room)(void *arg);
 	/* The last call of a round of calls to the others: now link_fini is allowed. */
 	void (*idle)(void *arg);
@@ -58,8 +58,10 @@ int link_init(struct link *l, struct slot_loop *loop, int fd, size_t limit,
 void link_close(struct link *l);
 void link_fini(struct link *l); /* closes too */
 
-bool link_has_room(const struct link *l, size_t bytes);
-bool link_is_half_full(const struct link *l);
+/* False, and then `room` will be called. */
+bool link_has_room(struct link *l, size_t bytes);
+/* True until `room` is called: half of the limit was reached, or link_has_room said false. */
+bool link_is_full(const struct link *l);
 
 /* Queues the whole line in `line`, which is emptied; nfds descriptors are duplicated and go
  * with it. 0 or -SLOT_ENOMEM, and then nothing was queued. */

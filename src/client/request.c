@@ -6,7 +6,49 @@
 #include <event2/buffer.h>
 
 #include "client/client.h"
+#include "wire/prescan.h"
 #include "wire/rpc.h"
+
+/* Beside params: the line's own brackets, names and values, and a key of ours. */
+#define TOKENS_BESIDE 16u
+
+/* Counts what the daemon would; false: deeper or more than it reads. It would answer such a line
+ * without an id, and nobody could tell whom that is for. What contains itself ends here, too. */
+static bool
+count_tokens(const json_t *json, unsigned levels, size_t *tokens)
+{
+	/* The iterators of jansson want a pointer that is not const; they change nothing. */
+	json_t *value = (json_t *)(uintptr_t)json, *member;
+	const char *key;
+	size_t i;
+
+	if (++*tokens > PRESCAN_TOKENS_MAX - TOKENS_BESIDE)
+		return false;
+	if (!json_is_object(value) && !json_is_array(value))
+		return true;
+	if (levels == 0)
+		return false;
+	++*tokens;
+	json_object_foreach(value, key, member) {
+		++*tokens;
+		if (!count_tokens(member, levels - 1, tokens))
+			return false;
+	}
+	json_array_foreach(value, i, member) {
+		if (!count_tokens(member, levels - 1, tokens))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_readable(const json_t *params)
+{
+	size_t tokens = 0;
+
+	return params == NULL ||
+	    (json_is_object(params) && count_tokens(params, PRESCAN_DEPTH_MAX - 1, &tokens));
+}
 
 static int
 write_call(struct slot_client *c, uint64_t id, const char *method, const json_t *params)
@@ -48,6 +90,13 @@ send_line(struct slot_client *c, struct client_request *r, const int *fds, unsig
 	return rc;
 }
 
+static bool
+has_room(struct slot_client *c, size_t bytes)
+{
+	return client_is_away(c) ? client_reconnect_holds(c, bytes)
+				 : link_has_room(&c->link, bytes);
+}
+
 int
 client_open(struct slot_client *c, struct client_request *r,
     const struct client_request_ops *ops, const char *method, const json_t *params,
@@ -55,7 +104,7 @@ client_open(struct slot_client *c, struct client_request *r,
 {
 	if (c->over)
 		return -SLOT_ECLOSED;
-	if (nfds > SLOT_CLIENT_FDS_MAX || (params != NULL && !json_is_object(params)))
+	if (nfds > SLOT_CLIENT_FDS_MAX || !is_readable(params))
 		return -SLOT_EINVAL;
 	*r = (struct client_request){ .ops = ops, .position = CLIENT_NOT_SENT };
 	int rc = table_reserve(&c->requests);
@@ -69,11 +118,9 @@ client_open(struct slot_client *c, struct client_request *r,
 		    r->kept != NULL ? r->kept->params : params);
 	size_t size = evbuffer_get_length(c->scratch);
 
-	if (rc == 0 && client_is_away(c))
-		rc = client_reconnect_holds(c, size) ? 0 : -SLOT_ENOMEM;
-	else if (rc == 0 && !link_has_room(&c->link, size))
+	if (rc == 0 && !ops->urgent && !has_room(c, size))
 		rc = -SLOT_ENOMEM;
-	else if (rc == 0)
+	if (rc == 0 && !client_is_away(c))
 		rc = send_line(c, r, fds, nfds);
 	drop_scratch(c);
 	if (rc != 0) {
@@ -133,18 +180,20 @@ client_close(struct slot_client *c, struct client_request *r)
 	r->client = NULL;
 }
 
-void
+bool
 client_cancel(struct client_request *r)
 {
 	struct slot_client *c = r->client;
 
 	r->cancel_asked = true;
 	if (c == NULL || c->over || r->position == CLIENT_NOT_SENT)
-		return; /* told when it is sent */
-	/* No memory for it: the request just goes on. */
+		return true; /* told when it is sent */
 	if (rpc_write_cancel(c->scratch, (int64_t)r->id) != 0 ||
-	    link_send(&c->link, c->scratch, NULL, 0) != 0)
+	    link_send(&c->link, c->scratch, NULL, 0) != 0) {
 		drop_scratch(c);
+		r->cancel_asked = false;
+	}
+	return r->cancel_asked;
 }
 
 int
@@ -156,7 +205,11 @@ client_credit(struct client_request *r, uint64_t n)
 		return -SLOT_ECLOSED;
 	if (r->position == CLIENT_NOT_SENT)
 		return 0; /* it will begin with all of its window */
-	if (rpc_write_client_credit(c->scratch, (int64_t)r->id, (int64_t)n) != 0 ||
+	if (n > (uint64_t)RPC_INT_MAX)
+		n = (uint64_t)RPC_INT_MAX;
+	/* A daemon that keeps to its window never gets so far behind. */
+	if (!link_has_room(&c->link, 0) ||
+	    rpc_write_client_credit(c->scratch, (int64_t)r->id, (int64_t)n) != 0 ||
 	    link_send(&c->link, c->scratch, NULL, 0) != 0) {
 		drop_scratch(c);
 		return -SLOT_ENOMEM;

@@ -58,7 +58,7 @@ add_key(json_t *params)
 	unsigned char bytes[KEY_BYTES];
 	char key[sizeof(KEY_PREFIX) + 2 * KEY_BYTES] = KEY_PREFIX;
 
-	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+	if (getrandom(bytes, sizeof(bytes), GRND_NONBLOCK) != (ssize_t)sizeof(bytes))
 		return false;
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		snprintf(key + sizeof(KEY_PREFIX) - 1 + 2 * i, 3, "%02x", bytes[i]);

@@ -14,6 +14,7 @@ struct slot_stream {
 	void *arg;
 	uint64_t id;
 	struct place place;
+	json_t *gap; /* to be told when it has been resumed */
 	bool own;   /* of the client itself */
 	bool freed; /* by its owner; the open request still holds it */
 };
@@ -28,6 +29,7 @@ static void
 stream_destroy(struct slot_stream *s)
 {
 	place_fini(&s->place);
+	json_decref(s->gap);
 	free(s);
 }
 
@@ -118,6 +120,12 @@ stream_resume(struct client_request *r, json_t **result)
 		return -SLOT_ECANCELLED;
 	if (!r->kept->sent)
 		return 0;
+	/* Made while there is a way back. */
+	if (s->place.cursor == CLIENT_CURSOR_EVENTS && s->handlers.gap != NULL && s->gap == NULL) {
+		s->gap = json_pack("{s:I, s:i}", "stream", (json_int_t)s->id, "dropped", 0);
+		if (s->gap == NULL)
+			return -SLOT_ENOMEM;
+	}
 	return place_go_on(&s->place, r->kept->params, json_object_get(c->hello, "instance"),
 	    c->seq, result);
 }
@@ -126,13 +134,11 @@ static void
 stream_resumed(struct client_request *r)
 {
 	struct slot_stream *s = stream_of(r);
+	json_t *gap = s->gap;
 
-	if (!s->place.moved_on || s->place.cursor != CLIENT_CURSOR_EVENTS ||
-	    s->handlers.gap == NULL)
-		return;
-	json_t *gap = json_pack("{s:I, s:i}", "stream", (json_int_t)s->id, "dropped", 0);
-
-	s->handlers.gap(s, gap, s->arg);
+	s->gap = NULL;
+	if (gap != NULL)
+		s->handlers.gap(s, gap, s->arg); /* may free it */
 	json_decref(gap);
 }
 
@@ -212,7 +218,7 @@ slot_client_stream(struct slot_client *c, const char *method, json_t *params,
 		s->arg = arg;
 		if (client_keeps(c) && !client_is_away(c) &&
 		    strcmp(method, "completions.subscribe") == 0 &&
-		    json_object_get(params, "since_seq") == NULL)
+		    !json_is_integer(json_object_get(params, "since_seq")))
 			probe(c);
 		rc = client_open(c, &s->request, &stream_ops, method, params, NULL, 0);
 	}
@@ -263,12 +269,18 @@ slot_stream_cancel(struct slot_stream *s)
 int
 slot_stream_credit(struct slot_stream *s, uint64_t n)
 {
+	struct place before = s->place;
 	uint64_t out;
+	int rc = 0;
 
 	if (!slot_stream_open(s))
 		return -SLOT_ECLOSED;
 	out = place_credit(&s->place, n);
-	return out > 0 ? client_credit(&s->request, out) : 0;
+	if (out > 0)
+		rc = client_credit(&s->request, out);
+	if (rc != 0)
+		s->place = before; /* it may be tried again */
+	return rc;
 }
 
 void

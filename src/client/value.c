@@ -1,4 +1,5 @@
 /* Values of the protocol that programs meet: bytes, and completions. */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,8 @@ escaped_size(const unsigned char *s, size_t len)
 json_t *
 slot_json_from_bytes(const void *data, size_t len)
 {
+	if (data == NULL) /* of no bytes, as in other calls */
+		data = "";
 	size_t plain = escaped_size(data, len);
 
 	if (plain != 0 && plain <= BASE64_SIZE(len) + sizeof("{\"b64\":\"\"}") - 1)
@@ -47,8 +50,12 @@ slot_json_from_bytes(const void *data, size_t len)
 	if (text == NULL)
 		return NULL;
 	base64_encode(text, data, len);
-	json_t *value = json_pack("{s:s#}", "b64", text, (int)BASE64_SIZE(len));
+	json_t *value = json_object();
 
+	if (json_object_set_new(value, "b64", json_stringn_nocheck(text, BASE64_SIZE(len))) != 0) {
+		json_decref(value);
+		value = NULL;
+	}
 	free(text);
 	return value;
 }
@@ -106,28 +113,43 @@ outcome_of(const char *name)
 	return SLOT_OUTCOME_OTHER;
 }
 
-static int
-small_number(const json_t *value, int absent)
+/* A number from 0, or nothing: null, or no such member. False: something else. */
+static bool
+read_number(int *out, const json_t *value, int absent)
 {
-	return json_is_integer(value) ? (int)json_integer_value(value) : absent;
+	json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+
+	if (value == NULL || json_is_null(value)) {
+		*out = absent;
+		return true;
+	}
+	if (number < 0 || number > INT_MAX)
+		return false;
+	*out = (int)number;
+	return true;
 }
 
 int
 slot_completion_read(struct slot_completion *out, const json_t *object)
 {
-	const json_t *job = json_object_get(object, "job");
+	json_int_t job = json_integer_value(json_object_get(object, "job"));
+	json_int_t seq = json_integer_value(json_object_get(object, "seq"));
+	const json_t *ok = json_object_get(object, "ok");
 	const char *name = json_string_value(json_object_get(object, "outcome"));
+	int exit_code, signal;
 
-	if (!json_is_integer(job) || json_integer_value(job) <= 0 || name == NULL)
+	if (job <= 0 || seq <= 0 || !json_is_boolean(ok) || name == NULL ||
+	    !read_number(&exit_code, json_object_get(object, "exit_code"), -1) ||
+	    !read_number(&signal, json_object_get(object, "signal"), 0))
 		return -SLOT_EPROTOCOL;
 	*out = (struct slot_completion){
-		.job = (uint64_t)json_integer_value(job),
-		.seq = (uint64_t)json_integer_value(json_object_get(object, "seq")),
-		.ok = json_is_true(json_object_get(object, "ok")),
+		.job = (uint64_t)job,
+		.seq = (uint64_t)seq,
+		.ok = json_is_true(ok),
 		.outcome = outcome_of(name),
 		.outcome_name = name,
-		.exit_code = small_number(json_object_get(object, "exit_code"), -1),
-		.signal = small_number(json_object_get(object, "signal"), 0),
+		.exit_code = exit_code,
+		.signal = signal,
 		.object = object,
 	};
 	return 0;

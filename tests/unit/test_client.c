@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "core/loop.h"
+
 static struct slot_future *
 call(const char *method, json_t *params)
 {
@@ -96,9 +98,11 @@ START_TEST(a_socket_with_a_long_path_is_reached)
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d/s", at);
 	ck_assert_int_eq(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	ck_assert_int_eq(listen(listener, 5), 0);
+	errno = EXDEV;
 	struct slot_client *c = slot_client_connect(loop, path, NULL, NULL);
 
 	ck_assert_ptr_nonnull(c);
+	ck_assert_int_eq(errno, EXDEV); /* what went well leaves it alone */
 	slot_client_free(c);
 	close(at);
 	close(listener);
@@ -197,6 +201,52 @@ START_TEST(params_that_are_no_object_or_too_long_are_refused)
 	/* Nothing of it went out. */
 	slot_future_unref(call("y", NULL));
 	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"y\",\"params\":{}}");
+}
+END_TEST
+
+static void
+is_refused(json_t *params)
+{
+	int error = 0;
+
+	ck_assert_ptr_null(slot_client_call(client, "x", params, &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+}
+
+/* The daemon would say "no JSON" to nobody in particular, and that would be the end of all. */
+START_TEST(what_the_daemon_would_not_read_is_refused)
+{
+	json_t *deep = json_object(), *many = json_array(), *itself = json_object();
+	json_t *fits = json_object(), *inner = fits;
+	static uint64_t ids[65536];
+	static struct slot_future *futures[65536];
+
+	for (int i = 0; i < 31; i++)
+		deep = json_pack("{s:o}", "d", deep);
+	is_refused(deep);
+	for (int i = 0; i < 65536; i++)
+		json_array_append_new(many, json_null());
+	is_refused(json_pack("{s:o}", "m", many));
+	json_t *back = json_array();
+
+	json_object_set_new(itself, "a", back);
+	json_object_set_new(itself, "b", json_incref(back));
+	json_array_append(back, itself);
+	is_refused(json_incref(itself));
+	json_array_clear(back);
+	json_decref(itself);
+	for (int i = 0; i < 65536; i++)
+		ids[i] = (uint64_t)i + 1;
+	ck_assert_int_eq(slot_client_attach(client, ids, 65536, futures), -SLOT_EINVAL);
+	hear_nothing();
+	/* As deep as it reads goes out: params are the second level. */
+	for (int i = 0; i < 30; i++) {
+		json_object_set_new(inner, "d", json_object());
+		inner = json_object_get(inner, "d");
+	}
+	slot_future_unref(call("x", fits));
+	free(next_line());
+	ck_assert_uint_eq(lost_times, 0);
 }
 END_TEST
 
@@ -307,6 +357,178 @@ START_TEST(a_daemon_that_reads_nothing_is_felt_and_room_is_told)
 	hear_nothing();
 	ck_assert_uint_eq(writable_times, 1);
 	ck_assert(slot_client_writable(client));
+	stop();
+}
+END_TEST
+
+/* Fills a client whose daemon doesn't read; the buffer holds 100,000 bytes. */
+static void
+fill(size_t piece)
+{
+	char *text = calloc(1, piece + 1);
+	struct slot_future *f;
+
+	memset(text, 'x', piece);
+	do {
+		f = slot_client_call(client, "m", json_pack("{s:s}", "t", text), NULL);
+		slot_future_unref(f);
+		settle();
+	} while (f != NULL);
+	free(text);
+}
+
+static void
+start_small(void)
+{
+	start_with(&(struct slot_client_options){ .name = "t", .out_limit = 100000,
+	    .on_disconnect = note_lost, .on_writable = note_writable });
+	free(next_line());
+	say(HELLO_ANSWER);
+}
+
+START_TEST(a_call_refused_for_want_of_room_is_told_when_there_is_some)
+{
+	start_small();
+	/* Less than half of the limit waits, and the next one is too large all the same. */
+	char *text = calloc(1, 99951);
+
+	memset(text, 'x', 99950);
+	slot_future_unref(call("small", NULL));
+	ck_assert(slot_client_writable(client));
+	ck_assert_ptr_null(slot_client_call(client, "m", json_pack("{s:s}", "t", text), NULL));
+	free(text);
+	ck_assert(!slot_client_writable(client));
+	ck_assert_uint_eq(writable_times, 0);
+	while (writable_times == 0)
+		free(next_line());
+	ck_assert(slot_client_writable(client));
+	stop();
+}
+END_TEST
+
+START_TEST(a_job_is_cancelled_however_much_is_queued)
+{
+	start_small();
+	struct slot_future *job = slot_client_submit(client, json_pack("{s:[s]}", "argv", "x"), NULL);
+
+	free(next_line());
+	free(next_line());
+	say("{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"job\":7,\"phase\":\"running\"}}\n");
+	fill(3000);
+	fill(1);
+	ck_assert(slot_future_cancel(job));
+	for (;;) {
+		char *line = next_line();
+		bool found = strstr(line, "\"job.cancel\",\"params\":{\"jobs\":[7]}") != NULL;
+
+		free(line);
+		if (found)
+			break;
+	}
+	slot_future_unref(job);
+	stop();
+}
+END_TEST
+
+START_TEST(credit_to_a_daemon_that_reads_nothing_is_bounded)
+{
+	static const struct slot_stream_handlers none = { 0 };
+	int rc = 0;
+
+	start_small();
+	struct slot_stream *s = slot_client_stream(client, "completions.subscribe",
+	    json_pack("{s:i}", "window", 1), &none, NULL, NULL);
+
+	settle();
+	fill(3000);
+	for (int i = 0; i < 100000 && rc == 0; i++)
+		rc = slot_stream_credit(s, UINT64_MAX);
+	ck_assert_int_eq(rc, -SLOT_ENOMEM);
+	writable_times = 0;
+	while (writable_times == 0)
+		free(next_line());
+	ck_assert_int_eq(slot_stream_credit(s, UINT64_MAX), 0);
+	settle();
+	for (char *line = next_line();; line = next_line()) {
+		bool credit = strstr(line, "$/credit") != NULL;
+
+		if (credit) /* as much as a number can say */
+			ck_assert_ptr_nonnull(strstr(line, "\"n\":9007199254740991"));
+		free(line);
+		if (credit)
+			break;
+	}
+	slot_stream_free(s);
+	stop();
+}
+END_TEST
+
+START_TEST(a_socket_that_takes_no_more_is_the_end_though_the_daemon_stays)
+{
+	int pair[2];
+
+	start();
+	ck_assert_int_eq(
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	struct slot_client *c = slot_client_new_fd(loop, pair[1],
+	    &(struct slot_client_options){ .on_disconnect = note_lost }, NULL);
+
+	settle();
+	shutdown(pair[1], SHUT_WR);
+	ck_assert_int_gt(dprintf(pair[0], HELLO_ANSWER), 0);
+	struct slot_future *f = slot_client_call(c, "x", NULL, NULL);
+
+	settle();
+	ck_assert_ptr_nonnull(slot_client_hello(c)); /* what was said is still heard */
+	fails_with(f, -SLOT_ECLOSED);
+	ck_assert_int_eq(lost_code, -SLOT_ECLOSED);
+	slot_future_unref(f);
+	slot_client_free(c);
+	close(pair[0]);
+	stop();
+}
+END_TEST
+
+START_TEST(what_is_no_connected_stream_socket_is_refused_and_closed)
+{
+	struct slot_loop *manual = slot_loop_new_manual(0, 0);
+	int pair[2], error = 0;
+
+	start();
+	ck_assert_ptr_null(slot_client_new_fd(loop, -1, NULL, &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+	int fds[] = { open("/dev/null", O_RDWR | O_CLOEXEC), open("/etc/passwd", O_RDONLY | O_CLOEXEC),
+		socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) };
+
+	for (int i = 0; i < 3; i++) {
+		error = 0;
+		ck_assert_ptr_null(slot_client_new_fd(loop, fds[i], NULL, &error));
+		ck_assert_int_eq(error, -SLOT_EINVAL);
+		ck_assert_int_eq(fcntl(fds[i], F_GETFD), -1);
+	}
+	/* A manual loop never looks at a socket. */
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_ptr_null(slot_client_new_fd(manual, pair[1], NULL, &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+	ck_assert_int_eq(fcntl(pair[1], F_GETFD), -1);
+	close(pair[0]);
+	slot_loop_free(manual);
+	stop();
+}
+END_TEST
+
+START_TEST(no_program_started_meanwhile_holds_the_connection)
+{
+	int pair[2];
+
+	start();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	struct slot_client *c = slot_client_new_fd(loop, pair[1], NULL, NULL);
+
+	ck_assert_int_eq(fcntl(pair[1], F_GETFD), FD_CLOEXEC);
+	slot_client_free(c);
+	ck_assert_int_eq(fcntl(pair[1], F_GETFD), -1);
+	close(pair[0]);
 	stop();
 }
 END_TEST
@@ -480,6 +702,15 @@ START_TEST(bytes_become_the_shorter_form_and_come_back)
 }
 END_TEST
 
+START_TEST(no_bytes_at_all_are_an_empty_string)
+{
+	json_t *value = slot_json_from_bytes(NULL, 0);
+
+	ck_assert_str_eq(json_string_value(value), "");
+	json_decref(value);
+}
+END_TEST
+
 START_TEST(what_is_no_bytes_is_refused)
 {
 	json_t *bad = json_pack("[i, n, {s:i}, {s:s}]", 5, "b64", 5, "b64", "!!!");
@@ -507,6 +738,7 @@ main(void)
 	tcase_add_test(tc, a_call_that_nobody_holds_is_still_answered);
 	tcase_add_test(tc, cancelling_a_call_asks_and_the_answer_decides);
 	tcase_add_test(tc, params_that_are_no_object_or_too_long_are_refused);
+	tcase_add_test(tc, what_the_daemon_would_not_read_is_refused);
 	tcase_add_test(tc, descriptors_arrive_with_the_last_byte_of_their_line);
 	tcase_add_test(tc, a_descriptor_that_is_none_refuses_the_call);
 	tcase_add_test(tc, a_line_that_is_no_json_ends_the_connection);
@@ -523,8 +755,15 @@ main(void)
 	tcase_add_test(own, a_session_is_handed_on);
 	tcase_add_test(own, an_answer_to_hello_that_is_no_object_ends_the_connection);
 	tcase_add_test(own, a_daemon_that_reads_nothing_is_felt_and_room_is_told);
+	tcase_add_test(own, a_call_refused_for_want_of_room_is_told_when_there_is_some);
+	tcase_add_test(own, a_job_is_cancelled_however_much_is_queued);
+	tcase_add_test(own, credit_to_a_daemon_that_reads_nothing_is_bounded);
+	tcase_add_test(own, a_socket_that_takes_no_more_is_the_end_though_the_daemon_stays);
+	tcase_add_test(own, what_is_no_connected_stream_socket_is_refused_and_closed);
+	tcase_add_test(own, no_program_started_meanwhile_holds_the_connection);
 	tcase_add_test(own, the_client_may_be_freed_when_the_connection_is_lost);
 	tcase_add_test(own, bytes_become_the_shorter_form_and_come_back);
+	tcase_add_test(own, no_bytes_at_all_are_an_empty_string);
 	tcase_add_test(own, what_is_no_bytes_is_refused);
 	suite_add_tcase(suite, own);
 	return run_client_suite(suite);
