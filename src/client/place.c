@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/client.h"
+#include "wire/rpc.h"
 
 void
 place_init(struct place *p, int cursor, const json_t *params)
@@ -61,8 +62,14 @@ cut(json_t *item, int64_t off, int64_t to)
 	size_t skip = (size_t)(to - off);
 
 	if (bytes != NULL && skip <= len) {
-		json_object_set_new(item, "data", slot_json_from_bytes(bytes + skip, len - skip));
-		json_object_set_new(item, "off", json_integer(to));
+		json_t *rest = slot_json_from_bytes(bytes + skip, len - skip);
+		json_t *at = json_integer(to);
+
+		/* Both or, without memory, neither: `off` is always true of `data`. */
+		if (rest != NULL && at != NULL && json_object_set(item, "data", rest) == 0)
+			json_object_set(item, "off", at);
+		json_decref(rest);
+		json_decref(at);
 	}
 	free(bytes);
 }
@@ -75,8 +82,8 @@ move_offset(struct place *p, json_t *item, uint64_t *size, uint64_t *again)
 	int64_t len = bytes_of(json_object_get(item, "data"));
 
 	*size = (uint64_t)len;
-	if (fd < 0 || fd >= PLACE_FDS)
-		return true;
+	if (fd < 0 || fd >= PLACE_FDS || off < 0 || off > RPC_INT_MAX)
+		return true; /* it is nowhere that we could go on from */
 	if (off < p->sent[fd])
 		p->next[fd] = off;
 	p->sent[fd] = off + len;
@@ -100,6 +107,8 @@ move_seq(struct place *p, const json_t *item)
 {
 	uint64_t seq = client_seq_of(item);
 
+	if (seq == 0) /* it has no place; what is wrong with it is seen by its reader */
+		return true;
 	if (p->known && seq <= p->seq)
 		return false;
 	p->seq = seq;
@@ -116,8 +125,10 @@ move_job(struct place *p, const json_t *item)
 		return true;
 	if (table_get(&p->told, (uint64_t)job) != NULL)
 		return false;
-	/* No memory for it: after a reconnect it might be told twice. */
-	(void)table_put(&p->told, (uint64_t)job, p);
+	/* No memory for it: after a reconnect it might be told twice. More than could be asked
+	 * for: the daemon makes them up. */
+	if (p->told.count < CLIENT_JOBS_PER_ATTACH)
+		(void)table_put(&p->told, (uint64_t)job, p);
 	return true;
 }
 

@@ -2,6 +2,8 @@
 
 #include "wire/rpc.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -385,7 +387,8 @@ parse_error(struct rpc_reply *reply, const json_t *error, const char **why)
 		return -1;
 	}
 	reply->kind = RPC_REPLY_ERROR;
-	reply->code = (int)json_integer_value(code);
+	reply->code = json_integer_value(code) >= INT_MIN && json_integer_value(code) <= INT_MAX
+	    ? (int)json_integer_value(code) : 0;
 	reply->message = json_string_value(message);
 	reply->data = json_is_object(data) ? data : NULL;
 	if (json_is_string(json_object_get(data, "kind")))
@@ -399,10 +402,15 @@ int
 rpc_reply_parse(struct rpc_reply *reply, const char *line, size_t len, const char **why)
 {
 	json_t *method, *error;
+	json_error_t trouble;
 
 	memset(reply, 0, sizeof(*reply));
 	reply->error_kind = "";
-	reply->root = json_loadb(line, len, JSON_ALLOW_NUL, NULL);
+	reply->root = json_loadb(line, len, JSON_ALLOW_NUL, &trouble);
+	if (reply->root == NULL && json_error_code(&trouble) == json_error_out_of_memory) {
+		*why = "out of memory";
+		return -ENOMEM;
+	}
 	if (!json_is_object(reply->root)) {
 		*why = "not a JSON object";
 		return -1;

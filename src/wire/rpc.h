@@ -162,7 +162,7 @@ struct rpc_reply {
 	json_t *data; /* … and data, an object or NULL */
 };
 
-/* Reads a line of the server.  0, or -1: not a reply (message in `why`, a literal). */
+/* Reads a line of the server.  0; -1: not a reply; -ENOMEM (message in `why`, a literal). */
 int rpc_reply_parse(struct rpc_reply *reply, const char *line, size_t len, const char **why);
 void rpc_reply_fini(struct rpc_reply *reply);
 
