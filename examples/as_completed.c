@@ -1,19 +1,26 @@
 /*
  * as_completed: four downloads, taking 2, 1 and 0.1 seconds and one that fails after half a
  * second, are handled as soon as each ends - the failure like the others, it ends nothing.
- * Then the same with a loop over wait(FIRST_COMPLETED).
+ * Then the same with a loop over wait(FIRST_COMPLETED). Both print C, D (exception), B, A.
  */
-#include "sleep_action.h"
+#include "sleep.h"
 
 #include <slot/combine.h>
 
 enum { DOWNLOADS = 4 };
 
+static const struct sleep downloads[DOWNLOADS] = {
+    {"A", 2, false},
+    {"B", 1, false},
+    {"C", 0.1, false},
+    {"D", 0.5, true},
+};
+
 static void
-start_downloads(struct sleep_action *actions, struct slot_future **futures)
+start_downloads(struct sleeps *sleeps, struct slot_future **futures)
 {
 	for (int i = 0; i < DOWNLOADS; i++)
-		futures[i] = sleep_action_run(&actions[i]);
+		futures[i] = sleep_start(sleeps, &downloads[i]);
 }
 
 static void
@@ -38,19 +45,19 @@ on_ready(struct slot_as_completed *ac, void *arg)
 }
 
 static void
-handle_as_completed(struct slot_loop *loop, struct slot_future *const *futures)
+handle_as_completed(struct sleeps *sleeps, struct slot_future *const *futures)
 {
-	struct slot_future *all_handled = need(slot_future_new(loop));
-	struct slot_as_completed *ac = need(slot_as_completed_new(loop, futures, DOWNLOADS,
-	    SLOT_NO_TIMEOUT, on_ready, all_handled, NULL));
+	struct slot_future *all_handled = need(slot_future_new(sleeps->loop));
+	struct slot_as_completed *ac = need(slot_as_completed_new(sleeps->loop, futures,
+	    DOWNLOADS, SLOT_NO_TIMEOUT, on_ready, all_handled, NULL));
 
-	await(loop, all_handled);
+	await(sleeps, all_handled);
 	slot_as_completed_free(ac);
 	slot_future_unref(all_handled);
 }
 
 static void
-handle_with_wait(struct slot_loop *loop, struct slot_future *const *futures)
+handle_with_wait(struct sleeps *sleeps, struct slot_future *const *futures)
 {
 	struct slot_future *pending[DOWNLOADS];
 	size_t n = DOWNLOADS;
@@ -58,12 +65,12 @@ handle_with_wait(struct slot_loop *loop, struct slot_future *const *futures)
 	for (size_t i = 0; i < n; i++)
 		pending[i] = futures[i];
 	while (n > 0) {
-		struct slot_future *w = need(
-		    slot_wait(loop, pending, n, SLOT_FIRST_COMPLETED, SLOT_NO_TIMEOUT, NULL));
+		struct slot_future *w = need(slot_wait(sleeps->loop, pending, n,
+		    SLOT_FIRST_COMPLETED, SLOT_NO_TIMEOUT, NULL));
 		const struct slot_wait_result *r;
 		void *result = NULL;
 
-		await(loop, w);
+		await(sleeps, w);
 		slot_future_result(w, &result);
 		r = result;
 		for (size_t i = 0; i < r->ndone; i++)
@@ -78,31 +85,19 @@ handle_with_wait(struct slot_loop *loop, struct slot_future *const *futures)
 int
 main(int argc, char **argv)
 {
-	struct event_base *base = need(event_base_new());
-	struct slot_loop *loop = need(slot_loop_new(base));
-	struct sleep_clock *clock = sleep_clock_new(loop);
-	unsigned second = second_ms(argc, argv, 100);
-	struct sleep_action downloads[DOWNLOADS] = {
-	    {.clock = clock, .name = "A", .ms = 2 * second},
-	    {.clock = clock, .name = "B", .ms = second},
-	    {.clock = clock, .name = "C", .ms = second / 10},
-	    {.clock = clock, .name = "D", .ms = second / 2, .fails = true},
-	};
+	struct sleeps *sleeps = sleeps_open(argc, argv);
 	struct slot_future *futures[DOWNLOADS];
 
-	start_downloads(downloads, futures);
+	start_downloads(sleeps, futures);
 	/* Asking too early never blocks. */
 	printf("too_early A %s\n", slot_strerror(slot_future_result(futures[0], NULL)));
-	handle_as_completed(loop, futures);
+	handle_as_completed(sleeps, futures);
 	unref_all(futures, DOWNLOADS);
 
-	start_downloads(downloads, futures);
-	handle_with_wait(loop, futures);
+	start_downloads(sleeps, futures);
+	handle_with_wait(sleeps, futures);
 	unref_all(futures, DOWNLOADS);
 
-	event_base_dispatch(base); /* what is queued yet */
-	sleep_clock_free(clock);
-	slot_loop_free(loop);
-	event_base_free(base);
+	sleeps_close(sleeps);
 	return 0;
 }

@@ -1,105 +1,120 @@
 /*
  * AsyncExecutor: eleven jobs, four at a time, each printing when it starts and when it ends, then
  * all of them gathered. One fails, and its slot goes to the next like any other. Then what the
- * pattern usually lacks: cancel, a limit that changes while jobs run, and drain.
+ * pattern usually lacks: a limit that changes while jobs run, cancel, and drain.
+ *
+ * This is slot_executor, in this process. remote/async_executor.c has the same with a daemon,
+ * which is an executor itself.
  */
-#include "sleep_action.h"
+#include "sleep.h"
 
 #include <slot/combine.h>
+#include <slot/executor.h>
 
-enum { JOBS = 11, LIMIT = 4 };
+enum { JOBS = 11, LIMIT = 4, MORE = 5 };
 
 /* No two of the jobs end at the same time. */
-static const unsigned hundredths[JOBS] = {25, 8, 13, 21, 25, 4, 20, 23, 4, 19, 25};
-static const char *const names[JOBS] = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"};
+static const struct sleep jobs[JOBS] = {
+    {"1", 0.25, false}, {"2", 0.08, false}, {"3", 0.13, true},  {"4", 0.21, false},
+    {"5", 0.25, false}, {"6", 0.04, false}, {"7", 0.20, false}, {"8", 0.23, false},
+    {"9", 0.04, false}, {"10", 0.19, false}, {"11", 0.25, false},
+};
+
+static const struct sleep more_jobs[MORE] = {
+    {"1", 0.04, false}, {"2", 0.04, false}, {"3", 0.04, true}, {"4", 60, false},
+    {"5", 0.04, false},
+};
+
+/* What an action is given. */
+struct action {
+	struct sleeps *sleeps;
+	const struct sleep *what;
+};
 
 static int
 start(struct slot_future *f, void *arg)
 {
-	const struct sleep_action *a = arg;
+	const struct action *a = arg;
 
-	printf("start %s\n", a->name);
-	return sleep_action_start(f, arg);
+	printf("start %s\n", a->what->name);
+	sleep_begin(a->sleeps, f, a->what);
+	return 0;
 }
 
 static void
 print_end(struct slot_future *f, void *arg)
 {
-	const struct sleep_action *a = arg;
+	const struct action *a = arg;
 
-	printf("end %s %s\n", a->name, outcome_name(f));
+	printf("end %s %s\n", a->what->name, outcome_name(f));
 }
 
 static struct slot_future *
-submit(struct slot_executor *ex, struct sleep_action *a)
+submit(struct slot_executor *ex, struct action *a)
 {
-	return need(slot_executor_submit(ex, start, NULL, a, NULL, NULL));
+	struct slot_future *f = need(slot_executor_submit(ex, start, NULL, a, NULL, NULL));
+
+	slot_future_add_done_callback(f, print_end, a);
+	return f;
 }
 
 static void
-eleven_jobs(struct slot_executor *ex, struct sleep_action *jobs, struct slot_loop *loop)
+eleven_jobs(struct slot_executor *ex, struct sleeps *sleeps)
 {
+	struct action actions[JOBS];
 	struct slot_future *futures[JOBS], *all;
 
 	for (int i = 0; i < JOBS; i++) {
-		futures[i] = submit(ex, &jobs[i]);
-		slot_future_add_done_callback(futures[i], print_end, &jobs[i]);
+		actions[i] = (struct action){sleeps, &jobs[i]};
+		futures[i] = submit(ex, &actions[i]);
 	}
-	all = need(slot_gather(loop, futures, JOBS, SLOT_GATHER_RETURN_EXCEPTIONS, NULL));
-	await(loop, all);
+	all = need(slot_gather(sleeps->loop, futures, JOBS, SLOT_GATHER_RETURN_EXCEPTIONS, NULL));
+	await(sleeps, all);
 	printf("gather");
 	for (int i = 0; i < JOBS; i++)
 		printf(" %s:%s", sleep_name(futures[i]), outcome_name(futures[i]));
-	printf("\npeak %u\n", jobs[0].clock->peak);
+	printf("\npeak %u\n", sleeps->peak);
 	printf("running %u pending %zu\n", slot_executor_running(ex), slot_executor_pending(ex));
 	slot_future_unref(all);
 	unref_all(futures, JOBS);
 }
 
 static void
-what_it_usually_lacks(struct slot_executor *ex, struct sleep_action *jobs, struct slot_loop *loop)
+what_it_usually_lacks(struct slot_executor *ex, struct sleeps *sleeps)
 {
-	struct slot_future *futures[4], *drained;
-	int error = 0;
+	struct action actions[MORE];
+	struct slot_future *futures[MORE], *drained;
 
 	slot_executor_set_max_running(ex, 1);
-	for (int i = 0; i < 4; i++) {
-		futures[i] = submit(ex, &jobs[i]);
-		slot_future_add_done_callback(futures[i], print_end, &jobs[i]);
+	for (int i = 0; i < MORE; i++) {
+		actions[i] = (struct action){sleeps, &more_jobs[i]};
+		futures[i] = submit(ex, &actions[i]);
 	}
 	slot_future_cancel(futures[1]); /* waits yet: it never starts */
-	await(loop, futures[0]);
+	await(sleeps, futures[0]);
 	slot_executor_set_max_running(ex, 2);
 	drained = need(slot_executor_drain(ex));
-	if (slot_executor_submit(ex, start, NULL, &jobs[0], NULL, &error) == NULL)
-		printf("submit %s\n", slot_strerror(error));
-	await(loop, drained);
+	if (slot_executor_submit(ex, start, NULL, &actions[0], NULL, NULL) == NULL)
+		printf("submit refused\n");
+	await(sleeps, futures[2]);
+	slot_future_cancel(futures[3]); /* runs */
+	await(sleeps, drained);
 	printf("drained running %u pending %zu\n", slot_executor_running(ex),
 	    slot_executor_pending(ex));
 	slot_future_unref(drained);
-	unref_all(futures, 4);
+	unref_all(futures, MORE);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct event_base *base = need(event_base_new());
-	struct slot_loop *loop = need(slot_loop_new(base));
-	struct sleep_clock *clock = sleep_clock_new(loop);
-	struct slot_executor *ex = need(slot_executor_new(loop, LIMIT, NULL, NULL));
-	unsigned second = second_ms(argc, argv, 500);
-	struct sleep_action jobs[JOBS];
+	struct sleeps *sleeps = sleeps_open(argc, argv);
+	struct slot_executor *ex = need(slot_executor_new(sleeps->loop, LIMIT, NULL, NULL));
 
-	for (int i = 0; i < JOBS; i++)
-		jobs[i] = (struct sleep_action){clock, names[i],
-		    hundredths[i] * second / 100, i == 2};
-	eleven_jobs(ex, jobs, loop);
-	what_it_usually_lacks(ex, jobs, loop);
+	eleven_jobs(ex, sleeps);
+	what_it_usually_lacks(ex, sleeps);
 
-	event_base_dispatch(base); /* what is queued yet */
 	slot_executor_free(ex);
-	sleep_clock_free(clock);
-	slot_loop_free(loop);
-	event_base_free(base);
+	sleeps_close(sleeps);
 	return 0;
 }

@@ -1,9 +1,11 @@
 /*
  * How as_completed works: the same thing once more, small, on the public futures alone - a todo
  * set, a queue of those done, one callback for each future, a timer that drains the todo set -
- * and its events beside those of slot_as_completed.
+ * and its events beside those of slot_as_completed. Each future is handed out once, also where it
+ * was given twice; after a timeout what remains is left alone; an empty list is refused. (asyncio
+ * has to refuse a single future, too; here the compiler does.)
  */
-#include "sleep_action.h"
+#include "sleep.h"
 
 #include <slot/combine.h>
 #include <string.h>
@@ -11,13 +13,13 @@
 enum { FUTURES_MAX = 8 };
 
 struct mine {
-	struct slot_loop *loop;
+	struct sleeps *sleeps;
 	struct slot_future *todo[FUTURES_MAX]; /* a set: each once */
 	size_t ntodo;
 	struct slot_future *done[FUTURES_MAX]; /* a queue, in the order of ending */
 	size_t ndone;
 	size_t taken;
-	bool timed_out;
+	size_t remaining; /* how many the timeout found in todo */
 	struct slot_future *news; /* what the consumer sleeps on, while it does */
 	struct event *timer;
 };
@@ -61,23 +63,23 @@ on_timeout(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	m->remaining = m->ntodo;
 	/* Those that end later find no callback any more: nothing is delivered, nothing leaks. */
 	while (m->ntodo > 0)
 		slot_future_remove_done_callback(m->todo[--m->ntodo], on_completion, m);
-	m->timed_out = true;
 	wake_consumer(m);
 }
 
 /* False: nothing to follow. A future that is given twice is in the set once. */
 static bool
-mine_init(struct mine *m, struct slot_loop *loop, struct slot_future *const *futures, size_t n,
+mine_init(struct mine *m, struct sleeps *sleeps, struct slot_future *const *futures, size_t n,
     int timeout_ms)
 {
 	struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
 
 	if (n == 0)
 		return false;
-	*m = (struct mine){.loop = loop};
+	*m = (struct mine){.sleeps = sleeps};
 	for (size_t i = 0; i < n; i++) {
 		todo_remove(m, futures[i]);
 		m->todo[m->ntodo++] = futures[i];
@@ -86,7 +88,7 @@ mine_init(struct mine *m, struct slot_loop *loop, struct slot_future *const *fut
 		slot_future_add_done_callback(m->todo[i], on_completion, m);
 	if (timeout_ms == SLOT_NO_TIMEOUT)
 		return true;
-	m->timer = need(evtimer_new(slot_loop_base(loop), on_timeout, m));
+	m->timer = need(evtimer_new(slot_loop_base(sleeps->loop), on_timeout, m));
 	event_add(m->timer, &timeout);
 	return true;
 }
@@ -96,8 +98,8 @@ static struct slot_future *
 mine_next(struct mine *m)
 {
 	while (m->taken == m->ndone && m->ntodo > 0) {
-		m->news = need(slot_future_new(m->loop));
-		await(m->loop, m->news);
+		m->news = need(slot_future_new(m->sleeps->loop));
+		await(m->sleeps, m->news);
 		slot_future_unref(m->news);
 		m->news = NULL;
 	}
@@ -112,20 +114,33 @@ mine_fini(struct mine *m)
 }
 
 static void
-print_mine(const char *what, struct slot_loop *loop, struct slot_future *const *futures, size_t n,
+await_all(struct sleeps *sleeps, struct slot_future *const *futures, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		await(sleeps, futures[i]);
+}
+
+static void
+print_mine(const char *what, struct sleeps *sleeps, struct slot_future *const *futures, size_t n,
     int timeout_ms)
 {
 	struct mine m;
 	struct slot_future *f;
 
-	if (!mine_init(&m, loop, futures, n, timeout_ms)) {
+	if (!mine_init(&m, sleeps, futures, n, timeout_ms)) {
 		printf("%s mine refused\n", what);
 		return;
 	}
 	printf("%s mine following %zu\n", what, m.ntodo);
 	while ((f = mine_next(&m)) != NULL)
 		printf("%s mine %s %s\n", what, sleep_name(f), outcome_name(f));
-	printf("%s mine %s\n", what, m.timed_out ? "timeout" : "end");
+	if (m.remaining == 0) {
+		printf("%s mine end\n", what);
+	} else {
+		printf("%s mine timeout remaining %zu\n", what, m.remaining);
+		await_all(sleeps, futures, n);
+		printf("%s mine afterwards %s\n", what, mine_next(&m) == NULL ? "nothing" : "more");
+	}
 	mine_fini(&m);
 }
 
@@ -142,12 +157,12 @@ set_done(struct slot_as_completed *ac, void *arg)
 }
 
 static void
-print_library(const char *what, struct slot_loop *loop, struct slot_future *const *futures,
+print_library(const char *what, struct sleeps *sleeps, struct slot_future *const *futures,
     size_t n, int timeout_ms)
 {
 	struct slot_future *news = NULL, *f;
 	struct slot_as_completed *ac =
-	    slot_as_completed_new(loop, futures, n, timeout_ms, set_done, &news, NULL);
+	    slot_as_completed_new(sleeps->loop, futures, n, timeout_ms, set_done, &news, NULL);
 
 	if (ac == NULL) {
 		printf("%s library refused\n", what);
@@ -157,8 +172,8 @@ print_library(const char *what, struct slot_loop *loop, struct slot_future *cons
 	while (slot_as_completed_status(ac) == 1) {
 		f = slot_as_completed_next(ac);
 		if (f == NULL) {
-			news = need(slot_future_new(loop));
-			await(loop, news);
+			news = need(slot_future_new(sleeps->loop));
+			await(sleeps, news);
 			slot_future_unref(news);
 			news = NULL;
 			continue;
@@ -166,53 +181,49 @@ print_library(const char *what, struct slot_loop *loop, struct slot_future *cons
 		printf("%s library %s %s\n", what, sleep_name(f), outcome_name(f));
 		slot_future_unref(f);
 	}
-	printf("%s library %s\n", what, slot_as_completed_status(ac) == 0 ? "end" : "timeout");
+	if (slot_as_completed_status(ac) == 0) {
+		printf("%s library end\n", what);
+	} else {
+		printf("%s library timeout remaining %zu\n", what, slot_as_completed_remaining(ac));
+		await_all(sleeps, futures, n);
+		f = slot_as_completed_next(ac);
+		printf("%s library afterwards %s\n", what, f == NULL ? "nothing" : "more");
+		slot_future_unref(f);
+	}
 	slot_as_completed_free(ac);
 }
 
-typedef void (*print_fn)(const char *what, struct slot_loop *loop,
+typedef void (*print_fn)(const char *what, struct sleeps *sleeps,
     struct slot_future *const *futures, size_t n, int timeout_ms);
 
 static void
-show(print_fn print, struct sleep_clock *clock, unsigned second)
+show(print_fn print, struct sleeps *sleeps)
 {
-	struct slot_loop *loop = clock->loop;
-	struct sleep_action jobs[] = {
-	    {.clock = clock, .name = "a", .ms = 2 * second},
-	    {.clock = clock, .name = "b", .ms = second / 5, .fails = true},
-	    {.clock = clock, .name = "c", .ms = 3 * second / 2},
-	};
+	static const struct sleep jobs[] = {{"a", 2, false}, {"b", 0.2, true}, {"c", 1.5, false}};
 	struct slot_future *f[6];
 
 	for (int i = 0; i < 3; i++)
-		f[i] = f[i + 3] = sleep_action_run(&jobs[i]);
-	print("duplicates", loop, f, 6, SLOT_NO_TIMEOUT);
-	print("done_already", loop, f, 3, SLOT_NO_TIMEOUT);
+		f[i] = f[i + 3] = sleep_start(sleeps, &jobs[i]);
+	print("duplicates", sleeps, f, 6, SLOT_NO_TIMEOUT);
+	print("done_already", sleeps, f, 3, SLOT_NO_TIMEOUT);
 	unref_all(f, 3);
 	for (int i = 0; i < 3; i++)
-		f[i] = sleep_action_run(&jobs[i]);
-	print("timeout", loop, f, 3, (int)(4 * second / 5));
-	/* They end all the same, unheard. */
-	await(loop, f[0]);
-	print("later", loop, f, 3, SLOT_NO_TIMEOUT);
-	print("empty", loop, f, 0, SLOT_NO_TIMEOUT);
+		f[i] = sleep_start(sleeps, &jobs[i]);
+	print("timeout", sleeps, f, 3, (int)sleeps->second_ms * 4 / 5);
+	/* Nothing was lost: they can be followed once more. */
+	print("later", sleeps, f, 3, SLOT_NO_TIMEOUT);
+	print("empty", sleeps, NULL, 0, SLOT_NO_TIMEOUT);
 	unref_all(f, 3);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct event_base *base = need(event_base_new());
-	struct slot_loop *loop = need(slot_loop_new(base));
-	struct sleep_clock *clock = sleep_clock_new(loop);
-	unsigned second = second_ms(argc, argv, 80);
+	struct sleeps *sleeps = sleeps_open(argc, argv);
 
-	show(print_mine, clock, second);
-	show(print_library, clock, second);
+	show(print_mine, sleeps);
+	show(print_library, sleeps);
 
-	event_base_dispatch(base); /* what is queued yet */
-	sleep_clock_free(clock);
-	slot_loop_free(loop);
-	event_base_free(base);
+	sleeps_close(sleeps);
 	return 0;
 }

@@ -1,18 +1,19 @@
 /*
  * limited_as_completed: a hundred jobs from a lazy sequence, the n-th of 1/n seconds, at most ten
  * in flight, results as they finish. Nothing polls: the program sleeps until a job ends. Every
- * seventh job fails, and that ends nothing. Then a hundred thousand that end at once, in the
- * memory of ten.
+ * seventh job fails, and that ends nothing. Then very many that end at once - a million in this
+ * process, or some thousand of a daemon's - in the memory of ten. A limit of 0 is refused.
  */
-#include "sleep_action.h"
+#include "sleep.h"
 
 #include <slot/combine.h>
+#include <sys/resource.h>
 
-enum { JOBS = 100, LIMIT = 10, MANY = 100000 };
+enum { JOBS = 100, LIMIT = 10 };
 
 struct sequence {
-	struct slot_loop *loop;
-	struct sleep_action jobs[JOBS];
+	struct sleeps *sleeps;
+	struct sleep jobs[JOBS];
 	char names[JOBS][4];
 	unsigned made;
 	unsigned handed_over;
@@ -35,7 +36,7 @@ next_sleep(void *arg)
 	if (s->made == JOBS)
 		return NULL;
 	note_made(s);
-	return sleep_action_run(&s->jobs[s->made - 1]);
+	return sleep_start(s->sleeps, &s->jobs[s->made - 1]);
 }
 
 static void
@@ -48,76 +49,72 @@ print_item(struct slot_future *f, void *arg)
 }
 
 static void
-a_hundred(struct sleep_clock *clock, struct sequence *s, unsigned second)
+a_hundred(struct sleeps *sleeps)
 {
-	struct slot_loop *loop = clock->loop;
+	struct sequence *s = need(calloc(1, sizeof(*s)));
 	struct slot_future *all;
 
+	s->sleeps = sleeps;
 	for (unsigned i = 0; i < JOBS; i++) {
 		snprintf(s->names[i], sizeof(s->names[i]), "%u", i + 1);
-		s->jobs[i] = (struct sleep_action){clock, s->names[i], second / (i + 1),
-		    (i + 1) % 7 == 0};
+		s->jobs[i] = (struct sleep){s->names[i], 1.0 / (i + 1), (i + 1) % 7 == 0};
 	}
-	all = need(slot_limited(loop, LIMIT, next_sleep, print_item, s, NULL));
-	await(loop, all);
-	printf("end %s handed_over %u peak_in_flight %u peak_running %u\n", outcome_name(all),
-	    s->handed_over, s->peak, clock->peak);
+	all = need(slot_limited(sleeps->loop, LIMIT, next_sleep, print_item, s, NULL));
+	await(sleeps, all);
+	printf("end %s handed_over %u peak_in_flight %u\n", outcome_name(all), s->handed_over,
+	    s->peak);
 	slot_future_unref(all);
+	free(s);
 }
 
 static struct slot_future *
 next_at_once(void *arg)
 {
+	static const struct sleep at_once = {"at once", 0, false};
 	struct sequence *s = arg;
-	struct slot_future *f;
 
-	if (s->made == MANY)
+	if (s->made == VERY_MANY)
 		return NULL;
-	f = need(slot_future_new(s->loop));
-	slot_future_set_result(f, NULL, NULL);
 	note_made(s);
-	return f;
+	return sleep_start(s->sleeps, &at_once);
 }
 
 static void
 count_item(struct slot_future *f, void *arg)
 {
 	struct sequence *s = arg;
+	struct rusage used;
 
 	(void)f;
-	s->handed_over++;
+	if (++s->handed_over % (VERY_MANY / 4) != 0)
+		return;
+	getrusage(RUSAGE_SELF, &used);
+	printf("many %u max_rss_kib %ld\n", s->handed_over, used.ru_maxrss);
 }
 
 static void
-very_many(struct slot_loop *loop)
+very_many(struct sleeps *sleeps)
 {
-	struct sequence s = {.loop = loop};
+	struct sequence s = {.sleeps = sleeps};
 	struct slot_future *all =
-	    need(slot_limited(loop, LIMIT, next_at_once, count_item, &s, NULL));
+	    need(slot_limited(sleeps->loop, LIMIT, next_at_once, count_item, &s, NULL));
 
-	await(loop, all);
-	printf("many %u peak_in_flight %u\n", s.handed_over, s.peak);
+	await(sleeps, all);
+	printf("many_end %s peak_in_flight %u\n", outcome_name(all), s.peak);
 	slot_future_unref(all);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct event_base *base = need(event_base_new());
-	struct slot_loop *loop = need(slot_loop_new(base));
-	struct sleep_clock *clock = sleep_clock_new(loop);
-	struct sequence *s = need(calloc(1, sizeof(*s)));
+	struct sleeps *sleeps = sleeps_open(argc, argv);
 	int error = 0;
 
-	a_hundred(clock, s, second_ms(argc, argv, 400));
-	very_many(loop);
-	if (slot_limited(loop, 0, next_sleep, print_item, s, &error) == NULL)
+	a_hundred(sleeps);
+	very_many(sleeps);
+	if (slot_limited(sleeps->loop, 0, next_at_once, NULL, NULL, &error) == NULL)
 		printf("limit_0 %s\n", slot_strerror(error));
 
-	event_base_dispatch(base); /* what is queued yet */
-	free(s);
-	sleep_clock_free(clock);
-	slot_loop_free(loop);
-	event_base_free(base);
+	sleeps_close(sleeps);
 	return 0;
 }

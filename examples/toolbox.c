@@ -3,17 +3,23 @@
  * hand, awaited in the order of submitting, as_completed, gather, a Future of one's own, wait
  * for the first with new work coming in, and wait with a timeout in a loop.
  */
-#include "sleep_action.h"
+#include "sleep.h"
 
 #include <slot/combine.h>
 #include <string.h>
 
-enum { JOBS = 3 };
+enum {
+	JOBS = 3,
+	BROKEN = -1001, /* an exception of our own: any code below -1000 */
+};
+
+static const struct sleep jobs[JOBS] = {{"a", 3, false}, {"b", 1, false}, {"c", 1, false}};
+static const struct sleep broken = {"b", 1, true};
+static const struct sleep late = {"d", 1, false};
 
 struct toolbox {
+	struct sleeps *sleeps;
 	struct slot_loop *loop;
-	unsigned second; /* in milliseconds */
-	struct sleep_action jobs[JOBS];
 	int64_t begun_us;
 };
 
@@ -21,7 +27,7 @@ static void
 start_jobs(struct toolbox *t, struct slot_future **futures)
 {
 	for (int i = 0; i < JOBS; i++)
-		futures[i] = sleep_action_run(&t->jobs[i]);
+		futures[i] = sleep_start(t->sleeps, &jobs[i]);
 }
 
 static void
@@ -49,9 +55,9 @@ sequential(struct toolbox *t)
 {
 	begin(t);
 	for (int i = 0; i < JOBS; i++) {
-		struct slot_future *f = sleep_action_run(&t->jobs[i]);
+		struct slot_future *f = sleep_start(t->sleeps, &jobs[i]);
 
-		await(t->loop, f);
+		await(t->sleeps, f);
 		print_end("sequential", f);
 		slot_future_unref(f);
 	}
@@ -84,7 +90,7 @@ by_hand(struct toolbox *t)
 	start_jobs(t, futures);
 	for (int i = 0; i < JOBS; i++)
 		slot_future_add_done_callback(futures[i], count_down, &h);
-	await(t->loop, h.all_done);
+	await(t->sleeps, h.all_done);
 	print_took(t, "by_hand");
 	slot_future_unref(h.all_done);
 	unref_all(futures, JOBS);
@@ -99,7 +105,7 @@ pre_scheduled(struct toolbox *t)
 	begin(t);
 	start_jobs(t, futures);
 	for (int i = 0; i < JOBS; i++) {
-		await(t->loop, futures[i]);
+		await(t->sleeps, futures[i]);
 		print_end("pre_scheduled", futures[i]);
 	}
 	print_took(t, "pre_scheduled");
@@ -130,7 +136,7 @@ as_completed(struct toolbox *t)
 	start_jobs(t, futures);
 	ac = need(slot_as_completed_new(t->loop, futures, JOBS, SLOT_NO_TIMEOUT, on_ready,
 	    all_done, NULL));
-	await(t->loop, all_done);
+	await(t->sleeps, all_done);
 	print_took(t, "as_completed");
 	slot_as_completed_free(ac);
 	slot_future_unref(all_done);
@@ -148,7 +154,7 @@ gather(struct toolbox *t)
 	begin(t);
 	start_jobs(t, futures);
 	g = need(slot_gather(t->loop, futures, JOBS, SLOT_GATHER_RAISE, NULL));
-	await(t->loop, g);
+	await(t->sleeps, g);
 	slot_future_result(g, &result);
 	r = result;
 	for (size_t i = 0; i < r->n; i++)
@@ -168,28 +174,29 @@ gather_exception(struct toolbox *t)
 	void *detail = NULL;
 	int code = 0;
 
-	t->jobs[1].fails = true;
-	start_jobs(t, futures);
+	futures[0] = sleep_start(t->sleeps, &jobs[0]);
+	futures[1] = sleep_start(t->sleeps, &broken);
+	futures[2] = sleep_start(t->sleeps, &jobs[2]);
 	g = need(slot_gather(t->loop, futures, JOBS, SLOT_GATHER_RAISE, NULL));
-	await(t->loop, g);
+	await(t->sleeps, g);
 	slot_future_exception(g, &code, &detail);
 	failure = detail;
 	printf("gather_exception failed %zu %s\n", failure->index, sleep_name(failure->future));
 	printf("gather_exception a %s\n", outcome_name(futures[0]));
 	slot_future_cancel(futures[0]);
+	await(t->sleeps, futures[0]); /* a job is cancelled when it has ended */
 	printf("gather_exception a %s\n", outcome_name(futures[0]));
 	slot_future_unref(g);
 
 	/* Asked for the exceptions as results, it waits for all. */
 	g = need(slot_gather(t->loop, futures, JOBS, SLOT_GATHER_RETURN_EXCEPTIONS, NULL));
-	await(t->loop, g);
+	await(t->sleeps, g);
 	printf("gather_exceptions %s", outcome_name(g));
 	for (int i = 0; i < JOBS; i++)
 		printf(" %s", outcome_name(futures[i]));
 	printf("\n");
 	slot_future_unref(g);
 	unref_all(futures, JOBS);
-	t->jobs[1].fails = false;
 }
 
 /* 6. A future of one's own. */
@@ -211,7 +218,7 @@ future(struct toolbox *t)
 	slot_future_result(f[0], &got);
 	printf("future result %s\n", (const char *)got);
 	printf("future set_twice %s\n", slot_strerror(slot_future_set_result(f[0], value, NULL)));
-	slot_future_set_exception(f[1], SLEEP_BROKEN, reason, NULL);
+	slot_future_set_exception(f[1], BROKEN, reason, NULL);
 	slot_future_exception(f[1], &code, &got);
 	printf("future exception %d %s\n", code, (const char *)got);
 	taken = slot_future_cancel(f[2]);
@@ -226,7 +233,6 @@ future(struct toolbox *t)
 static void
 wait_first(struct toolbox *t)
 {
-	struct sleep_action late = {.clock = t->jobs[0].clock, .name = "d", .ms = t->second};
 	struct slot_future *futures[JOBS + 1], *pending[JOBS + 1];
 	size_t total = JOBS, n = JOBS;
 
@@ -239,7 +245,7 @@ wait_first(struct toolbox *t)
 		const struct slot_wait_result *r;
 		void *result = NULL;
 
-		await(t->loop, w);
+		await(t->sleeps, w);
 		slot_future_result(w, &result);
 		r = result;
 		for (size_t i = 0; i < r->ndone; i++)
@@ -248,7 +254,7 @@ wait_first(struct toolbox *t)
 		memcpy(pending, r->pending, n * sizeof(pending[0]));
 		slot_future_unref(w);
 		if (total == JOBS) {
-			futures[total] = sleep_action_run(&late);
+			futures[total] = sleep_start(t->sleeps, &late);
 			pending[n++] = futures[total++];
 		}
 	}
@@ -268,11 +274,11 @@ wait_timeout(struct toolbox *t)
 	memcpy(pending, futures, sizeof(pending));
 	while (n > 0) {
 		struct slot_future *w = need(slot_wait(t->loop, pending, n, SLOT_ALL_COMPLETED,
-		    t->second / 5, NULL));
+		    t->sleeps->second_ms / 5, NULL));
 		const struct slot_wait_result *r;
 		void *result = NULL;
 
-		await(t->loop, w);
+		await(t->sleeps, w);
 		slot_future_result(w, &result);
 		r = result;
 		printf("wait_timeout done %zu pending %zu\n", r->ndone, r->npending);
@@ -289,17 +295,8 @@ wait_timeout(struct toolbox *t)
 int
 main(int argc, char **argv)
 {
-	struct event_base *base = need(event_base_new());
-	struct slot_loop *loop = need(slot_loop_new(base));
-	struct sleep_clock *clock = sleep_clock_new(loop);
-	unsigned second = second_ms(argc, argv, 30);
-	struct toolbox t = {
-	    .loop = loop,
-	    .second = second,
-	    .jobs = {{.clock = clock, .name = "a", .ms = 3 * second},
-		{.clock = clock, .name = "b", .ms = second},
-		{.clock = clock, .name = "c", .ms = second}},
-	};
+	struct sleeps *sleeps = sleeps_open(argc, argv);
+	struct toolbox t = {.sleeps = sleeps, .loop = sleeps->loop};
 
 	sequential(&t);
 	by_hand(&t);
@@ -311,9 +308,6 @@ main(int argc, char **argv)
 	wait_first(&t);
 	wait_timeout(&t);
 
-	event_base_dispatch(base); /* what is queued yet */
-	sleep_clock_free(clock);
-	slot_loop_free(loop);
-	event_base_free(base);
+	sleeps_close(sleeps);
 	return 0;
 }
