@@ -6,60 +6,62 @@
             print(await future)
 
 ``asyncio.as_completed``, ``wait``, ``gather``, ``timeout`` and ``TaskGroup`` work on them
-unchanged. Cancelling a future cancels its job. A client belongs to one loop.
+unchanged. Cancelling a future cancels its job. A client belongs to one loop and its thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import os
 import secrets
-from functools import partial
-from typing import (Any, AsyncIterable, AsyncIterator, Dict, Iterable, List, Mapping, Optional,
-                    Sequence, Set, Tuple, Union)
+from typing import (Any, AsyncIterable, AsyncIterator, Deque, Dict, Iterable, Iterator, List, Mapping,
+                    NamedTuple, Optional, Sequence, Set, Tuple, Union)
 
 from . import wire
+from ._version import __version__
 from .completion import Completion
-from .connection import Connection, Params, Request, same
-from .errors import ConnectionLost, InstanceChanged, JobFailed, RemoteError
+from .connection import Connection, Kind, Params, same
+from .errors import (ConnectionLost, InstanceChanged, JobFailed, ProtocolError, RemoteError,
+                     UnknownOutcome)
+from .follow import Follow
+from .jobs import JobFuture, Jobs
 from .paths import default_socket
 from .stream import Stream
 
 Command = Union[Sequence[wire.Text], Mapping[str, Any]]
 
-_NAME = "python-slotd/0.1.0"
-_PIECE = 1 << 18  # bytes of output asked for at a time
-_WINDOW = 1 << 18  # bytes of followed output on the way
+_NAME = f"python-slotd/{__version__}"
+_PIECE = 1 << 18  # bytes of output asked for, or of input sent, at a time
+_AHEAD = 1024  # completions that have come and were not taken
+_CLOSE_TIMEOUT = 5.0  # seconds that close waits for the answers to cancels
+
+# The methods that may wait for jobs, clients or room, of which hello allows a number.
+_WAITING = frozenset({"completions.subscribe", "drain", "events.subscribe", "futures.as_completed",
+                      "futures.gather", "futures.wait", "job.result", "map.open", "output.follow",
+                      "stdin.write"})
 
 
-class JobFuture(asyncio.Future):
-    """The future of one job. Its result is a ``Completion``; a job that is not ok raises
-    ``JobFailed``; one that was cancelled, by whomever, is a cancelled future.
+class Prepared(NamedTuple):
+    """A submit that can be sent."""
 
-    ``job`` is the id, None until the daemon has answered; ``completion`` is how it ended, also
-    where the future has no result, None until then.
-    """
-
-    job: Optional[int] = None
-    completion: Optional[Completion] = None
-
-    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._known: "asyncio.Future[int]" = loop.create_future()
-
-    async def submitted(self) -> int:
-        """The job's id, as soon as the daemon has acknowledged it. Raises what the submit did."""
-        return await asyncio.shield(self._known)
+    text: str  # the params in JSON
+    keyed: bool  # it may be sent twice
+    held: bool  # the daemon may let it wait for room
 
 
 class Client:
     """A connection to slotd.
 
-    ``path`` is its socket (default: where the user's own listens). ``reconnect`` is for how many
-    seconds a lost connection to a durable daemon is tried again; futures then settle as if nothing
-    had been. ``with_output`` is how many bytes of stdout and stderr a completion carries (at most
-    65,536). Further keywords are defaults for every spec. A job gets this process's directory and
-    environment unless ``cwd`` and ``env`` say otherwise.
+    ``path``: its socket; default: ``$SLOTD_SOCKET``, else where the user's own slotd listens.
+    ``reconnect``: for how many seconds a lost connection to a durable daemon is tried again (0:
+    never); futures then settle as if nothing had been. ``with_output``: how many bytes of stdout
+    and of stderr a completion carries, 0 to 65,536. ``name``: what the daemon's log calls this
+    client. Further keywords are defaults for every spec. A job gets this process's directory and
+    environment, as they are now, unless ``cwd`` and ``env`` say otherwise.
+
+    Raises TypeError or ValueError for defaults that can't be sent, PermissionError where the default
+    socket lies in somebody else's directory.
     """
 
     def __init__(self, path: Optional[Union[str, "os.PathLike[str]"]] = None, *,
@@ -67,12 +69,10 @@ class Client:
                  **defaults: Any) -> None:
         self._path = os.fspath(path) if path is not None else default_socket()
         self._reconnect, self._with_output, self._name = reconnect, with_output, name
-        self._defaults: Dict[str, Any] = {"cwd": os.getcwd(), "env": dict(os.environ), **defaults}
-        self._jobs: Dict[int, List[JobFuture]] = {}
-        self._seq = 0
+        self._defaults = {"cwd": os.getcwd(), "env": dict(os.environ), **defaults}
+        self._specs = wire.Specs(self._defaults)
         self._connection: Optional[Connection] = None
-        self._subscription: Optional[Request] = None
-        self._unwatched: List[int] = []
+        self._jobs: Optional[Jobs] = None
 
     async def __aenter__(self) -> "Client":
         await self.connect()
@@ -82,44 +82,68 @@ class Client:
         await self.close()
 
     async def connect(self) -> None:
-        """Raises ConnectionLost where nobody listens."""
+        """Raises ConnectionLost where nobody listens, ProtocolError where somebody else does,
+        RemoteError where slotd refuses, RuntimeError if it is connected."""
+        if self._connection is not None:
+            raise RuntimeError("this client is connected already")
         connection = Connection(self._path, self._name, self._reconnect)
         await connection.open()
-        self._connection = connection
+        self._connection, self._jobs = connection, Jobs(connection, self._with_output)
 
     async def close(self) -> None:
         """Futures that are not done fail with ConnectionLost. Jobs go on, but for those with
-        ``lifetime="bound"``."""
-        if self._connection is not None:
-            await self._connection.close()
+        ``lifetime="bound"`` and those whose futures were cancelled: their cancels reach the daemon
+        first, if it answers within five seconds. Afterwards ``connect`` may be called again."""
+        connection, jobs = self._connection, self._jobs
+        if connection is None or jobs is None:
+            return
+        try:
+            await jobs.settle_cancels(_CLOSE_TIMEOUT)
+        finally:
+            jobs.close()
+            await connection.close()
+            if self._connection is connection:
+                self._connection = self._jobs = None
 
     @property
     def hello(self) -> Mapping[str, Any]:
         """What the daemon said of itself: ``instance``, ``features``, ``limits``, ..."""
-        return self._live().hello
+        return self._live()[0].hello
 
-    def _live(self) -> Connection:
-        if self._connection is None:
+    @property
+    def lost(self) -> Optional[Exception]:
+        """Why there is no connection any more, nor will be; None while all is well."""
+        return self._connection.closed if self._connection is not None else None
+
+    def _live(self) -> Tuple[Connection, Jobs]:
+        if self._connection is None or self._jobs is None:
             raise ConnectionLost("the client is not connected: use 'async with', or connect()")
-        return self._connection
+        return self._connection, self._jobs
 
     # ---- jobs ----
 
     def submit(self, argv: Sequence[wire.Text], /, **options: Any) -> JobFuture:
         """Submits a command and returns at once. ``options`` are the members of the spec in
-        docs/PROTOCOL.md: ``queue``, ``priority``, ``timeout_ms``, ``tag``, ``key``, ..."""
-        connection = self._live()
-        params = wire.spec(argv, {**self._defaults, **options})
-        durable = "durable" in connection.hello.get("features", ())
-        if durable and self._reconnect > 0:
-            params.setdefault("key", "auto-" + secrets.token_hex(16))
-        self._subscribe(connection)
-        loop = asyncio.get_running_loop()
-        future = JobFuture(loop=loop)
-        connection.request("job.submit", params, again=same if "key" in params else None,
-                           on_answer=partial(self._on_submitted, future))
-        future.add_done_callback(self._on_settled)
-        return future
+        docs/PROTOCOL.md: ``queue``, ``priority``, ``timeout_ms``, ``tag``, ``key``, ...; None is as
+        good as absent.
+
+        Raises at once TypeError or ValueError for what can't be sent and ConnectionLost where there
+        is no daemon; the future raises what the daemon says (RemoteError). Any number may be
+        submitted: what the daemon hasn't room for in its buffers waits here.
+        """
+        return self._start(self._prepare(argv, options))
+
+    def _prepare(self, argv: Sequence[wire.Text], options: Dict[str, Any]) -> "Prepared":
+        """The half of submit that any thread may do."""
+        keyed = options.get("key") is not None or "key" in self._specs
+        if not keyed and self._live()[0].durable:
+            options["key"] = "auto-" + secrets.token_hex(16)
+            keyed = True
+        held = options.get("on_full", self._defaults.get("on_full")) == "wait"
+        return Prepared(self._specs.text(argv, options), keyed, held)
+
+    def _start(self, prepared: "Prepared") -> JobFuture:
+        return self._live()[1].submit(*prepared)
 
     async def run(self, argv: Sequence[wire.Text], /, **options: Any) -> Completion:
         """submit, awaited: a coroutine for ``TaskGroup.create_task`` and the like."""
@@ -131,61 +155,107 @@ class Client:
 
         At most ``limit`` of them are submitted and not yet taken from here; the iterable is asked
         for no more than that. A command is an argv, or a mapping with ``argv`` and options of its
-        own. Leaving the loop early cancels what still runs.
+        own. Leaving the loop early (``break``, ``aclose``, an error of the iterable, a submit that
+        is refused) cancels what still runs.
         """
         if limit < 1:
             raise ValueError(f"limit is {limit}, must be at least 1")
-        source = _iterate(commands)
-        done: "asyncio.Queue[JobFuture]" = asyncio.Queue()
         running: Set[JobFuture] = set()
-        pull: Optional["asyncio.Future[Command]"] = None
-        ended: Optional["asyncio.Future[JobFuture]"] = None
-        more = True
+        done: Deque[JobFuture] = collections.deque()
+        wake = asyncio.Event()
+        source: Optional[Iterator[Command]] = None
+        waiting: Optional[AsyncIterator[Command]] = None
+        pull: Optional["asyncio.Task[Command]"] = None
+        if isinstance(commands, AsyncIterable):
+            waiting = commands.__aiter__()
+        else:
+            source = iter(commands)
+
+        def start(command: Command) -> None:
+            own = {"argv": command} if not isinstance(command, Mapping) else command
+            spec = {**options, **own}
+            future = self.submit(spec.pop("argv"), **spec)
+            running.add(future)
+            future.add_done_callback(on_done)
+
+        def on_done(future: "asyncio.Future[Completion]") -> None:
+            assert isinstance(future, JobFuture)
+            done.append(future)
+            wake.set()
+
+        async def next_of(iterator: AsyncIterator[Command]) -> Command:
+            return await iterator.__anext__()
+
         try:
-            while more or running:
-                if more and pull is None and len(running) < limit:
-                    pull = asyncio.ensure_future(source.__anext__())
-                if ended is None and running:
-                    ended = asyncio.ensure_future(done.get())
-                await asyncio.wait([f for f in (pull, ended) if f is not None],
-                                   return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                while source is not None and len(running) < limit:
+                    try:
+                        start(next(source))
+                    except StopIteration:
+                        source = None
                 if pull is not None and pull.done():
                     try:
-                        future = self._submit_one(pull.result(), options)
-                        running.add(future)
-                        future.add_done_callback(done.put_nowait)
+                        start(pull.result())
                     except StopAsyncIteration:
-                        more = False
+                        waiting = None
                     pull = None
-                if ended is not None and ended.done():
-                    future = ended.result()
-                    ended = None
+                if waiting is not None and pull is None and len(running) < limit:
+                    pull = asyncio.ensure_future(next_of(waiting))
+                    pull.add_done_callback(lambda _: wake.set())
+                if done:
+                    future = done.popleft()
+                    completion = _completion_of(future)
                     running.discard(future)
-                    yield _completion_of(future)
+                    yield completion
+                elif running or waiting is not None:
+                    wake.clear()
+                    await wake.wait()
+                else:
+                    return
         finally:
-            for waiting in (pull, ended):
-                if waiting is not None:
-                    waiting.cancel()
+            if pull is not None:
+                pull.cancel()
             for future in running:
                 future.cancel()
 
-    def _submit_one(self, command: Command, options: Mapping[str, Any]) -> JobFuture:
-        if isinstance(command, Mapping):
-            own = {**options, **command}
-            return self.submit(own.pop("argv"), **own)
-        return self.submit(command, **options)
-
     def attach(self, job: int) -> JobFuture:
-        """The future of a job that exists already, whoever submitted it."""
-        future = JobFuture(loop=asyncio.get_running_loop())
-        future.add_done_callback(self._on_settled)
-        self._subscribe(self._live())
-        self._watch(future, job, told=False)
-        return future
+        """The future of a job that exists already, whoever submitted it. It raises RemoteError
+        (NoSuchJob) where there is none; cancelling it cancels the job."""
+        return self._live()[1].attach(job)
 
     async def cancel(self, *jobs: int, wait: bool = False) -> None:
-        """Cancels jobs by id; with ``wait`` it returns when no process of theirs is left."""
+        """Cancels jobs by id; with ``wait`` it returns when no process of theirs is left. Raises
+        RemoteError (NoSuchJob)."""
         await self.call("job.cancel", {"jobs": list(jobs), "wait": wait}, again=True)
+
+    async def completions(self, since_seq: Optional[int] = None,
+                          **filters: Any) -> AsyncIterator[Completion]:
+        """Completions of all jobs of this user in the order of ``seq``, without end or hole, also
+        over reconnects: from after ``since_seq`` (0: all that history holds), or, without it, from
+        now on. ``filters``: ``queue``, ``name``, ``ok``, ``uid``. A loop that is slow only delays
+        itself. Raises RemoteError (HistoryTruncated) where there would be a hole."""
+        connection, _ = self._live()
+        seq = since_seq
+        params: Params = {"with_output": self._with_output, "filter": filters}
+        if since_seq is not None:
+            params["since_seq"] = since_seq
+        seq = connection.hello["seq"] if since_seq is None else since_seq
+
+        def take(item: Params) -> Completion:
+            nonlocal seq
+            completion = Completion.from_item(item)
+            seq = completion.seq
+            return completion
+
+        stream = Stream(connection, "completions.subscribe", params, window=_AHEAD,
+                        weigh=lambda item: 1, take=take,
+                        again=lambda: {**params, "since_seq": seq,
+                                       "instance": connection.hello["instance"]})
+        try:
+            async for completion in stream:
+                yield completion
+        finally:
+            stream.close()
 
     # ---- their output and input ----
 
@@ -203,42 +273,40 @@ class Client:
                 return b"".join(pieces)
 
     async def follow(self, job: int, fds: Sequence[int] = (1, 2)) -> AsyncIterator[Tuple[int, bytes]]:
-        """``(fd, bytes)`` as the job writes them, from the beginning to its end."""
-        at = {fd: 0 for fd in fds}
-        resumed = False
-
-        def again(params: Params) -> Params:
-            nonlocal resumed
-            resumed = True
-            return {**params, "off": min(at.values())}
-
-        stream = Stream(self._live(), "output.follow",
-                        {"job": job, "fds": list(fds), "window": _WINDOW}, again)
+        """``(fd, bytes)`` as the job writes them, from the beginning to its end, each byte once,
+        also over reconnects. A loop that is slow slows the stream down, not the job: of what it
+        writes meanwhile the newest ``output_limit`` bytes are kept."""
+        follow = Follow(job, fds)
+        stream = Stream(self._live()[0], "output.follow", follow.params(), window=_PIECE,
+                        weigh=follow.weigh, take=follow.take, again=follow.params)
         try:
-            async for item in stream:
-                fd, off, data = item["fd"], item["off"], wire.to_bytes(item["data"])
-                stream.credit(len(data))
-                if resumed:  # from where the slower of the two was
-                    data = data[max(0, at[fd] - off):]
-                    off = max(off, at[fd])
-                if data:
-                    at[fd] = off + len(data)
-                    yield fd, data
+            async for fd, data in stream:
+                yield fd, data
         finally:
             stream.close()
 
     async def lines(self, job: int, fd: int = 1) -> AsyncIterator[bytes]:
-        """The lines that the job writes to one descriptor, each with its newline."""
-        rest = b""
-        async for _, data in self.follow(job, (fd,)):
-            *whole, rest = (rest + data).split(b"\n")
-            for line in whole:
-                yield line + b"\n"
-        if rest:
-            yield rest
+        """The lines that the job writes to one descriptor, each with its newline; the last one may
+        lack it."""
+        rest = bytearray()
+        pieces = self.follow(job, (fd,))
+        try:
+            async for _, data in pieces:
+                *whole, last = data.split(b"\n")
+                for line in whole:
+                    yield bytes(rest) + line + b"\n"
+                    rest.clear()
+                rest += last
+            if rest:
+                yield bytes(rest)
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
 
     async def write_stdin(self, job: int, data: bytes = b"", *, eof: bool = False) -> None:
-        """Writes to a job with ``stdin="pipe"``; returns when its pipe has taken all of it."""
+        """Writes to a job with ``stdin="pipe"``; returns when its pipe has taken all of it, so it
+        waits for a job that isn't running yet or doesn't read. ``eof`` closes the pipe afterwards.
+        Raises RemoteError (InvalidState) where nobody reads any more, UnknownOutcome where the
+        connection was lost meanwhile."""
         for at in range(0, max(len(data), 1), _PIECE):
             last = at + _PIECE >= len(data)
             params: Params = {"job": job, "data": wire.from_bytes(data[at:at + _PIECE])}
@@ -247,114 +315,29 @@ class Client:
     # ---- anything else ----
 
     async def call(self, method: str, params: Optional[Params] = None, *, again: bool = False) -> Any:
-        """Any method of the protocol. Raises RemoteError. ``again`` says that it may be sent a
-        second time when the connection is lost before the answer."""
-        request = self._live().request(method, params or {}, again=same if again else None)
-        try:
-            return await request.done
-        except asyncio.CancelledError:
-            self._live().cancel(request)
-            raise
+        """The result of any method of the protocol (of a stream: without its items). Raises
+        RemoteError. ``again`` says that it may be sent a second time when the connection is lost
+        before the answer; else that is UnknownOutcome. Calls that wait count against
+        ``max_in_flight`` of the daemon; those above it wait their turn here."""
+        connection, _ = self._live()
+        done: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
 
-    # ---- how jobs end ----
-
-    def _subscribe(self, connection: Connection) -> None:
-        """One stream tells of all jobs; it is opened ahead of the first submit."""
-        if self._subscription is not None and not self._subscription.done.done():
-            return
-        self._seq = connection.hello["seq"]
-        params: Params = {"with_output": self._with_output}
-        self._subscription = connection.request("completions.subscribe", params,
-                                                again=self._resume, on_item=self._on_item,
-                                                on_answer=self._on_subscription_over)
-
-    def _resume(self, params: Params) -> Params:
-        instance = self._live().hello["instance"]
-        return {**params, "since_seq": self._seq, "instance": instance}
-
-    def _on_item(self, item: Params) -> None:
-        self._seq = item["seq"]
-        if item["job"] in self._jobs:
-            self._complete(Completion.from_item(item))
-
-    def _complete(self, completion: Completion) -> None:
-        for future in self._jobs.pop(completion.job, ()):
-            future.completion = completion
-            if future.done():
-                continue
-            if completion.ok:
-                future.set_result(completion)
-            elif completion.cancelled:
-                future.cancel()
+        def on_answer(error: Optional[Exception], result: Any) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(result)
             else:
-                future.set_exception(JobFailed(completion))
+                done.set_exception(error)
 
-    def _on_subscription_over(self, error: Optional[Exception], _: Any) -> None:
-        error = error or ConnectionLost("the stream of completions ended")
-        jobs, self._jobs = self._jobs, {}
-        for futures in jobs.values():
-            for future in futures:
-                _fail(future, error)
-
-    def _on_submitted(self, future: JobFuture, error: Optional[Exception], answer: Any) -> None:
-        if error is None:
-            self._watch(future, answer["job"], told=not answer["existing"])
-        else:
-            if not future._known.done():
-                future._known.set_exception(error)
-                future._known.exception()
-            _fail(future, error)
-
-    def _watch(self, future: JobFuture, job: int, *, told: bool) -> None:
-        """``told``: the subscription will speak of it. Else it may be done already."""
-        future.job = job
-        if not future._known.done():
-            future._known.set_result(job)
-        if future.cancelled():
-            self._cancel_job(job)
-            return
-        self._jobs.setdefault(job, []).append(future)
-        if not told:
-            if not self._unwatched:  # those of one turn share a request
-                asyncio.get_running_loop().call_soon(self._watch_all)
-            self._unwatched.append(job)
-
-    def _watch_all(self) -> None:
-        jobs, self._unwatched = self._unwatched, []
+        request = connection.request(method, params or {},
+                                     kind=Kind.WAITING if method in _WAITING else Kind.PLAIN,
+                                     again=same if again else None, on_answer=on_answer)
         try:
-            self._live().request(
-                "futures.as_completed", {"jobs": jobs, "with_output": self._with_output},
-                again=same, on_item=lambda item: self._complete(Completion.from_item(item)),
-                on_answer=lambda error, _: self._on_watched(jobs, error))
-        except ConnectionLost:
-            pass  # the end of the subscription fails them
-
-    def _on_watched(self, jobs: List[int], error: Optional[Exception]) -> None:
-        if isinstance(error, RemoteError) and len(jobs) > 1:
-            for job in jobs:  # one of them is not there: the others are told one by one
-                self._unwatched = [job]
-                self._watch_all()
-        elif error is not None:
-            for future in self._jobs.pop(jobs[0], ()):
-                _fail(future, error)
-
-    def _on_settled(self, future: "asyncio.Future[Completion]") -> None:
-        """A future that its owner cancelled cancels the job."""
-        assert isinstance(future, JobFuture)
-        if future.cancelled() and future.completion is None and future.job is not None:
-            self._cancel_job(future.job)
-
-    def _cancel_job(self, job: int) -> None:
-        try:
-            self._live().request("job.cancel", {"jobs": [job]}, again=same)
-        except ConnectionLost:
-            pass
-
-
-def _fail(future: JobFuture, error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # of the connection, not of the job: told once is enough
+            return await done
+        except asyncio.CancelledError:
+            connection.cancel(request)
+            raise
 
 
 def _completion_of(future: JobFuture) -> Completion:
@@ -364,14 +347,5 @@ def _completion_of(future: JobFuture) -> Completion:
     raise error or asyncio.CancelledError()
 
 
-async def _iterate(commands: Union[Iterable[Command], AsyncIterable[Command]]) -> AsyncIterator[Command]:
-    if isinstance(commands, AsyncIterable):
-        async for command in commands:
-            yield command
-    else:
-        for command in commands:
-            yield command
-
-
 __all__ = ["Client", "Completion", "ConnectionLost", "InstanceChanged", "JobFailed", "JobFuture",
-           "RemoteError"]
+           "ProtocolError", "RemoteError", "UnknownOutcome"]

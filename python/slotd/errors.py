@@ -1,8 +1,9 @@
-"""What can go wrong, each with its own class."""
+"""What can go wrong, each with its own class. All of them can be pickled."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+import concurrent.futures
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple
 
 if TYPE_CHECKING:
     from .completion import Completion
@@ -16,6 +17,10 @@ class ConnectionLost(SlotdError):
     """The daemon can't be reached, or went away and did not come back in time."""
 
 
+class BrokenSlotExecutor(ConnectionLost, concurrent.futures.BrokenExecutor):
+    """A submit to a SlotExecutor whose daemon is gone for good. ``__cause__`` says how."""
+
+
 class InstanceChanged(SlotdError):
     """Another daemon, or one that lost its history, answered after a reconnect: the ids and
     completions that were waited for mean nothing to it."""
@@ -26,14 +31,15 @@ class UnknownOutcome(SlotdError):
 
 
 class ProtocolError(SlotdError):
-    """The other end sent what is no slot/1."""
+    """The other end sent what is no slot/1. The connection is closed, and not tried again."""
 
 
 class RemoteError(SlotdError):
     """An error that the daemon answered with. Switch on ``kind``, never on the message.
 
     Attributes: ``code`` (int), ``kind`` (str, e.g. ``"NoSuchJob"``), ``message`` (one English
-    sentence) and ``data`` (a mapping; the members depend on the kind).
+    sentence) and ``data`` (a mapping; its members depend on the kind: ``param`` and ``path`` name
+    the culprit of InvalidParams, ``job`` that of NoSuchJob, ``remaining`` the ids of Timeout).
     """
 
     def __init__(self, code: int, message: str, data: Optional[Mapping[str, Any]] = None) -> None:
@@ -41,7 +47,12 @@ class RemoteError(SlotdError):
         self.code = code
         self.kind: str = str(self.data.get("kind", ""))
         self.message = message
-        super().__init__(f"{self.kind or code}: {message}")
+        super().__init__(code, message, data)
+
+    def __str__(self) -> str:
+        text = f"{self.kind or self.code}: {self.message}"
+        culprit = str(self.data.get("path") or self.data.get("param") or "")
+        return text if culprit in text else f"{text} ({culprit})"
 
 
 class JobFailed(SlotdError):
@@ -50,3 +61,6 @@ class JobFailed(SlotdError):
     def __init__(self, completion: "Completion") -> None:
         self.completion = completion
         super().__init__(str(completion))
+
+    def __reduce__(self) -> Tuple[type, Tuple["Completion"]]:
+        return JobFailed, (self.completion,)

@@ -4,21 +4,244 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import collections
 import concurrent.futures
+import itertools
+import os
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Sequence, Union
+from functools import partial
+from typing import (Any, Callable, Deque, Dict, Iterable, Iterator, Optional, Sequence, Set, Tuple,
+                    Union, cast)
 
 from . import aio, wire
 from .completion import Completion
+from .errors import BrokenSlotExecutor, SlotdError
+
+Path = Optional[Union[str, "os.PathLike[str]"]]
+
+_SLICE = 512  # submits that are passed on in one turn of the loop: answers come in between
+_ASK_TIMEOUT = 5.0  # seconds that running() waits for the daemon
 
 
-class ExecutorFuture(concurrent.futures.Future):
-    """A ``concurrent.futures.Future`` of a ``Completion``. ``job`` is its id, None until the daemon
-    has answered. It stays cancellable while the job runs: cancelling it ends the job."""
+class ExecutorFuture(concurrent.futures.Future[Completion]):
+    """A ``concurrent.futures.Future`` of a ``Completion``; a job that is not ok raises JobFailed.
+
+    ``job`` is its id, None until the daemon has answered; ``completion`` is how it ended, None until
+    that is known, also where the future has no result.
+    """
 
     job: Optional[int] = None
+    completion: Optional[Completion] = None
+
+    def __init__(self, worker: "_Worker") -> None:
+        super().__init__()
+        self._worker: Optional["_Worker"] = worker
+        self._started = False
+
+    def cancel(self) -> bool:
+        """Cancels the job, be it pending or, unlike a function on a thread, running. True if the
+        future is cancelled, False if the job had ended. ``cancelled`` and ``done`` are true at
+        once and ``result`` raises CancelledError; ``wait`` and ``as_completed`` give the future out
+        when the job has ended."""
+        cancelled = super().cancel()
+        worker = self._worker
+        if cancelled and worker is not None:
+            worker.cancel(self)
+        return cancelled
+
+    def running(self) -> bool:
+        """Whether the job runs, as the daemon says now: where it isn't known to have started this
+        asks, and takes a moment. (Done callbacks must not wait: in them it says what is known.)"""
+        worker = self._worker
+        if self.done() or worker is None or self.job is None:
+            return False
+        if not self._started:
+            self._started = worker.is_running(self.job)
+        return self._started and not self.done()
+
+
+class _Worker:
+    """A thread with a loop with a client. It knows nothing of the SlotExecutor, so that one that
+    nobody has any more can go."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, path: Path, options: Dict[str, Any]) -> None:
+        self.lock = threading.Lock()
+        self.shutdown = False
+        self.pid = os.getpid()
+        # What to submit, and, with None, what to cancel.
+        self._todo: Deque[Tuple[ExecutorFuture, Optional[aio.Prepared]]] = collections.deque()
+        self._awake = False
+        self._futures: Dict[ExecutorFuture, Optional[aio.JobFuture]] = {}
+        self._client: Optional[aio.Client] = None
+        ready: "concurrent.futures.Future[None]" = concurrent.futures.Future()
+        self.thread = threading.Thread(target=lambda: asyncio.run(self._serve(path, options, ready)),
+                                       name="slotd", daemon=True)
+        self.thread.start()
+        try:
+            ready.result()
+        finally:
+            del ready
+        _workers.add(self)
+
+    async def _serve(self, path: Path, options: Dict[str, Any],
+                     ready: "concurrent.futures.Future[None]") -> None:
+        """The life of the thread: it ends after shutdown, when no future is left."""
+        self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            self._client = aio.Client(path, **options)
+            await self._client.connect()
+        except BaseException as error:
+            ready.set_exception(error)
+            return
+        ready.set_result(None)
+        del ready
+        try:
+            await self._over.wait()
+        finally:
+            await self._client.close()
+            _workers.discard(self)
+
+    # ---- from any thread ----
+
+    def _check_open(self) -> None:
+        if self.shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        broken = self._client.lost if self._client is not None else None
+        if broken is not None:
+            raise BrokenSlotExecutor(f"the daemon is gone: {broken}") from broken
+
+    def submit(self, argv: Sequence[wire.Text], options: Dict[str, Any]) -> ExecutorFuture:
+        if os.getpid() != self.pid:
+            raise RuntimeError("this SlotExecutor belongs to the process that this one was forked "
+                               "from: make another one here")
+        self._check_open()
+        assert self._client is not None
+        prepared = self._client._prepare(argv, options)  # what is wrong is told here
+        future = ExecutorFuture(self)
+        with self.lock:
+            self._check_open()
+            self._futures[future] = None
+            self._todo.append((future, prepared))
+            self._wake()
+        return future
+
+    def cancel(self, future: ExecutorFuture) -> None:
+        """Its owner has cancelled it."""
+        if os.getpid() == self.pid:
+            with self.lock:
+                if future in self._futures:
+                    self._todo.append((future, None))
+                    self._wake()
+
+    def end(self, *, cancel: bool = False) -> None:
+        """Takes no more; the thread ends when no future is left."""
+        if os.getpid() != self.pid:
+            return
+        with self.lock:
+            self.shutdown = True
+            futures = list(self._futures) if cancel else []
+        for future in futures:
+            future.cancel()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """For the finalizer of an executor that nobody has any more: it may interrupt anything, also
+        whoever holds the lock, and nobody else can submit."""
+        self.shutdown = True
+        if os.getpid() == self.pid:
+            try:
+                self.loop.call_soon_threadsafe(self._end_if_idle)
+            except RuntimeError:
+                pass  # the loop is closed: the thread has ended
+
+    def join(self) -> None:
+        if os.getpid() == self.pid and threading.current_thread() is not self.thread:
+            self.thread.join()
+
+    def is_running(self, job: int) -> bool:
+        if threading.current_thread() is self.thread or os.getpid() != self.pid:
+            return False
+        assert self._client is not None
+        try:
+            asked = asyncio.run_coroutine_threadsafe(
+                self._client.call("job.get", {"job": job}, again=True), self.loop)
+        except RuntimeError:
+            return False
+        try:
+            return bool(asked.result(_ASK_TIMEOUT)["phase"] == "running")
+        except (SlotdError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
+            asked.cancel()
+            return False
+
+    def _wake(self) -> None:
+        """With the lock."""
+        if not self._awake:
+            self._awake = True
+            self.loop.call_soon_threadsafe(self._work)
+
+    # ---- on the loop ----
+
+    def _work(self) -> None:
+        for _ in range(_SLICE):
+            with self.lock:
+                if not self._todo:
+                    self._awake = False
+                    return
+                future, prepared = self._todo.popleft()
+            if prepared is None:
+                job = self._futures.get(future)
+                if job is not None:
+                    job.cancel_job()
+            elif future.cancelled():
+                self._settle(future)
+            else:
+                self._start(future, prepared)
+        self.loop.call_soon(self._work)
+
+    def _start(self, future: ExecutorFuture, prepared: aio.Prepared) -> None:
+        assert self._client is not None
+        try:
+            job = self._client._start(prepared)
+        except Exception as error:
+            self._settle(future, error=error)
+            return
+        self._futures[future] = job
+        job._on_known = partial(self._on_known, future)
+        job.add_done_callback(partial(self._on_job_done, future))
+
+    @staticmethod
+    def _on_known(future: ExecutorFuture, job: aio.JobFuture) -> None:
+        future.job, future._started = job.job, job.phase == "running"
+
+    def _on_job_done(self, future: ExecutorFuture, job: "asyncio.Future[Completion]") -> None:
+        assert isinstance(job, aio.JobFuture)
+        future.completion = job.completion
+        if job.cancelled():
+            super(ExecutorFuture, future).cancel()
+            self._settle(future)
+        else:
+            self._settle(future, error=job.exception(), result=job.completion)
+
+    def _settle(self, future: ExecutorFuture, *, error: Optional[BaseException] = None,
+                result: Optional[Completion] = None) -> None:
+        if future.set_running_or_notify_cancel():
+            if error is not None:
+                future.set_exception(error)
+            else:
+                assert result is not None
+                future.set_result(result)
+        future._worker = None
+        with self.lock:
+            self._futures.pop(future, None)
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self.shutdown and not self._futures:
+            self._over.set()
 
 
 class SlotExecutor(concurrent.futures.Executor):
@@ -28,65 +251,58 @@ class SlotExecutor(concurrent.futures.Executor):
             future = executor.submit(["gcc", "-c", "a.c"])
             print(future.result().stdout)
 
-    The arguments are those of ``slotd.aio.Client``. How many run at once is the daemon's matter.
-    Raises ConnectionLost where nobody listens. Thread-safe.
+    The arguments are those of ``slotd.aio.Client``. How many jobs run at once is the daemon's matter
+    (``slotctl limit``), not the executor's; ``queue="name"`` puts all of them in a queue with a limit
+    of its own. Raises ConnectionLost where nobody listens. All methods may be called from any thread;
+    done callbacks run in the executor's own. An executor that was made before a fork can't be used in
+    the child.
     """
 
-    def __init__(self, path: Optional[str] = None, **options: Any) -> None:
-        self._lock = threading.Lock()
-        self._futures: Dict[ExecutorFuture, Optional[aio.JobFuture]] = {}
-        self._shutdown = False
-        ready: "concurrent.futures.Future[None]" = concurrent.futures.Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(path, options, ready)),
-                                        name="slotd", daemon=True)
-        self._thread.start()
-        ready.result()
-        _alive.add(self)
+    def __init__(self, path: Path = None, **options: Any) -> None:
+        self._worker = _Worker(path, options)
+        self._finalizer = weakref.finalize(self, self._worker.abandon)
+        self._finalizer.atexit = False  # _finish_all does more
 
-    async def _serve(self, path: Optional[str], options: Dict[str, Any],
-                     ready: "concurrent.futures.Future[None]") -> None:
-        """The life of the thread: it ends after shutdown, when no future is left."""
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            async with aio.Client(path, **options) as self._client:
-                ready.set_result(None)
-                await self._over.wait()
-        except Exception as error:
-            if ready.done():
-                raise
-            ready.set_exception(error)
+    def submit(self, argv: Sequence[wire.Text], /,  # type: ignore[override]
+               **options: Any) -> ExecutorFuture:
+        """The future of one command. ``options`` are as in ``slotd.aio.Client.submit``.
 
-    # ---- concurrent.futures.Executor ----
-
-    def submit(self, argv: Sequence[wire.Text], /, **options: Any) -> ExecutorFuture:  # type: ignore[override]
-        """The future of one command. ``options`` are as in ``slotd.aio.Client.submit``."""
-        wire.spec(argv, options)  # what is wrong with it is told here, not by the future
-        future = ExecutorFuture()
-        with self._lock:
-            if self._shutdown:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            self._futures[future] = None
-        future.add_done_callback(self._on_done)
-        self._loop.call_soon_threadsafe(self._start, future, argv, options)
-        return future
+        Raises TypeError or ValueError for what can't be sent, BrokenSlotExecutor where the daemon is
+        gone for good, RuntimeError after shutdown.
+        """
+        return self._worker.submit(argv, options)
 
     def map(self, fn: Union[Callable[..., Sequence[wire.Text]], Sequence[wire.Text]],  # type: ignore[override]
-            *iterables: Iterable[Any], timeout: Optional[float] = None,
-            chunksize: int = 1) -> Iterator[Completion]:
+            *iterables: Iterable[Any], timeout: Optional[float] = None, chunksize: int = 1,
+            buffersize: Optional[int] = None, **options: Any) -> Iterator[Completion]:
         """Completions in the order of the inputs. ``fn`` makes an argv of its arguments, or is an
-        argv that they are appended to. Raises TimeoutError after ``timeout`` seconds, JobFailed at
-        a job that was not ok. ``chunksize`` is accepted and means nothing here."""
+        argv that they are appended to (as str() gives them, unless they are bytes or paths).
+
+        All inputs are read and submitted at once, as by the executors of the standard library; with
+        ``buffersize`` at most that many ahead of the results taken. ``options`` hold for each
+        submit. ``chunksize`` is accepted and means nothing here. The iterator raises TimeoutError
+        ``timeout`` seconds from now and JobFailed at a job that was not ok; what is left is cancelled
+        then, and when it is closed early.
+        """
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize is {buffersize}, must be None or at least 1")
         end = None if timeout is None else time.monotonic() + timeout
-        make = fn if callable(fn) else lambda *args: [*fn, *map(str, args)]
-        futures = [self.submit(make(*args)) for args in zip(*iterables)]
-        futures.reverse()
+        make = cast(Callable[..., Sequence[wire.Text]], fn if callable(fn) else partial(_append, fn))
+        inputs = zip(*iterables)
+        futures = collections.deque(self.submit(make(*args), **options)
+                                    for args in itertools.islice(inputs, buffersize))
 
         def results() -> Iterator[Completion]:
             try:
                 while futures:
-                    left = None if end is None else end - time.monotonic()
-                    yield futures[-1].result(left)
-                    futures.pop()
+                    future = futures[0]
+                    completion = future.result(None if end is None else end - time.monotonic())
+                    futures.popleft()
+                    del future
+                    for args in itertools.islice(inputs, 1 if buffersize else 0):
+                        futures.append(self.submit(make(*args), **options))
+                    yield completion
+                    del completion
             finally:
                 for future in futures:
                     future.cancel()
@@ -94,83 +310,25 @@ class SlotExecutor(concurrent.futures.Executor):
         return results()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more. ``wait`` returns when all futures are done; ``cancel_futures`` cancels
-        those that are not, and their jobs."""
-        with self._lock:
-            self._shutdown = True
-            futures = list(self._futures)
-        if cancel_futures:
-            for future in futures:
-                future.cancel()
-        self._end_if_idle()
+        """Takes no more. ``wait``: returns when all futures are done. ``cancel_futures``: cancels
+        those that are not, pending and (for here that can be) running, and their jobs."""
+        self._worker.end(cancel=cancel_futures)
         if wait:
-            self._thread.join()
-
-    def _end_if_idle(self) -> None:
-        with self._lock:
-            if self._shutdown and not self._futures and self._thread.is_alive():
-                self._loop.call_soon_threadsafe(self._over.set)
-
-    # ---- on the loop ----
-
-    def _start(self, future: ExecutorFuture, argv: Sequence[wire.Text], options: Dict[str, Any]) -> None:
-        if future.cancelled():
-            future.set_running_or_notify_cancel()
-            self._forget(future)
-            return
-        try:
-            job = self._client.submit(argv, **options)
-        except Exception as error:
-            self._settle(future, error=error)
-            return
-        with self._lock:
-            self._futures[future] = job
-        job._known.add_done_callback(lambda known: self._on_known(future, known))
-        job.add_done_callback(lambda _: self._on_job_done(future, job))
-
-    @staticmethod
-    def _on_known(future: ExecutorFuture, known: "asyncio.Future[int]") -> None:
-        if not known.cancelled() and known.exception() is None:
-            future.job = known.result()
-
-    def _on_job_done(self, future: ExecutorFuture, job: aio.JobFuture) -> None:
-        if job.cancelled():
-            future.cancel()
-            self._settle(future)
-        else:
-            error = job.exception()
-            self._settle(future, error=error, result=None if error else job.result())
-
-    def _settle(self, future: ExecutorFuture, *, error: Optional[BaseException] = None,
-                result: Optional[Completion] = None) -> None:
-        if future.set_running_or_notify_cancel():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-        self._forget(future)
-
-    def _forget(self, future: ExecutorFuture) -> None:
-        with self._lock:
-            self._futures.pop(future, None)
-        self._end_if_idle()
-
-    # ---- anywhere ----
-
-    def _on_done(self, future: concurrent.futures.Future) -> None:
-        """Cancelled by its owner: the job is ended, too."""
-        if future.cancelled():
-            with self._lock:
-                job = self._futures.get(future)  # type: ignore[call-overload]
-            if job is not None:
-                self._loop.call_soon_threadsafe(job.cancel)
+            self._worker.join()
 
 
-_alive: "weakref.WeakSet[SlotExecutor]" = weakref.WeakSet()
+def _append(argv: Sequence[wire.Text], *args: Any) -> Sequence[wire.Text]:
+    return [*argv, *(arg if isinstance(arg, (bytes, os.PathLike)) else str(arg) for arg in args)]
+
+
+_workers: Set[_Worker] = set()
 
 
 @atexit.register
 def _finish_all() -> None:
     """As the executors of the standard library: what was submitted is waited for."""
-    for executor in list(_alive):
-        executor.shutdown()
+    workers = list(_workers)
+    for worker in workers:
+        worker.end()
+    for worker in workers:
+        worker.join()

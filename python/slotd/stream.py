@@ -1,40 +1,76 @@
-"""A stream of the protocol as an asynchronous iterator."""
+"""A stream of the protocol as an asynchronous iterator that bounds what is on the way."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional
+import collections
+from typing import Any, Callable, Deque, Optional, Tuple
 
-from .connection import Again, Connection, Params
+from .connection import Connection, Kind, Params
 
 
 class Stream:
-    """Iterates over the ``$/item``s of one request; afterwards ``result`` is its answer. An error
-    answer is raised from the iteration. ``close`` gives it up."""
+    """Iterates over what ``take`` makes of each ``$/item`` (None: nothing) of a request; afterwards
+    ``result`` is its answer. An error answer is raised from the iteration. ``close`` gives it up.
 
-    def __init__(self, connection: Connection, method: str, params: Params,
-                 again: Optional[Again] = None) -> None:
+    ``window`` is how much may have come and not been taken from here, in the unit that ``weigh``
+    gives for an item; the daemon sends no more. ``again`` gives the params after a reconnect.
+    """
+
+    def __init__(self, connection: Connection, method: str, params: Params, *, window: int,
+                 weigh: Callable[[Params], int], take: Callable[[Params], Any],
+                 again: Callable[[], Params]) -> None:
         self.result: Any = None
-        self._items: "asyncio.Queue[Optional[Params]]" = asyncio.Queue()
-        self._connection = connection
-        self._request = connection.request(method, params, again=again,
-                                           on_item=self._items.put_nowait)
-        self._request.done.add_done_callback(lambda _: self._items.put_nowait(None))
+        self._connection, self._weigh, self._take, self._again = connection, weigh, take, again
+        self._items: Deque[Tuple[int, int, Any]] = collections.deque()
+        self._over = False
+        self._error: Optional[Exception] = None
+        self._waiter: Optional["asyncio.Future[None]"] = None
+        self._connections = 0  # a new connection's window is whole: nothing old is credited to it
+        self._request = connection.request(method, {**params, "window": window}, kind=Kind.WAITING,
+                                           again=self._on_again, on_item=self._on_item,
+                                           on_answer=self._on_answer)
+        self._window = window
 
     def __aiter__(self) -> "Stream":
         return self
 
-    async def __anext__(self) -> Params:
-        item = await self._items.get()
-        if item is None:
-            self.result = self._request.done.result()
-            raise StopAsyncIteration
+    async def __anext__(self) -> Any:
+        while not self._items:
+            if self._error is not None:
+                raise self._error
+            if self._over:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        connection, weight, item = self._items.popleft()
+        if connection == self._connections:
+            self._credit(weight)
         return item
-
-    def credit(self, n: int) -> None:
-        """Tells the daemon that ``n`` (items, or bytes) were consumed; for streams with a window."""
-        if n > 0:
-            self._connection.notify("$/credit", {"stream": self._request.ident, "n": n})
 
     def close(self) -> None:
         self._connection.cancel(self._request)
+
+    def _credit(self, n: int) -> None:
+        if n > 0 and not self._over:
+            self._connection.notify("$/credit", {"stream": self._request.ident, "n": n})
+
+    def _on_again(self) -> Params:
+        self._connections += 1
+        return {**self._again(), "window": self._window}
+
+    def _on_item(self, params: Params) -> None:
+        item, weight = self._take(params), self._weigh(params)
+        if item is None:
+            self._credit(weight)
+        else:
+            self._items.append((self._connections, weight, item))
+            self._wake()
+
+    def _on_answer(self, error: Optional[Exception], result: Any) -> None:
+        self._over, self._error, self.result = True, error, result
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

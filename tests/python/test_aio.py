@@ -64,13 +64,63 @@ class Futures(Case):
             result = await client.call("job.result", {"job": job, "wait_ms": 20000})
             self.assertEqual((result["outcome"], result["reason"]), ("cancelled", "client"))
 
-    async def test_cancel_before_the_answer_ends_the_job(self):
+    async def test_cancel_in_the_same_turn_makes_no_job(self):
         async with Client(self.path) as client:
             future = client.submit(["sleep", "60"], name="early")
             self.assertTrue(future.cancel())
+            self.assertFalse(future.cancel())
+            with self.assertRaises(asyncio.CancelledError):
+                await future.submitted()
+            self.assertTrue((await client.submit(["true"])).ok)
+            self.assertEqual((await client.call("job.list", {"name": "early"}))["jobs"], [])
+
+    async def test_cancel_before_the_answer_ends_the_job(self):
+        async with Client(self.path) as client:
+            future = client.submit(["sleep", "60"], name="early")
+            await asyncio.sleep(0)  # it is sent in the turn after
+            self.assertTrue(future.cancel())
+            self.assertIsNone(future.job)
             job = await future.submitted()
             result = await client.call("job.result", {"job": job, "wait_ms": 20000})
             self.assertEqual(result["outcome"], "cancelled")
+
+    async def test_cancel_and_close_at_once_ends_the_jobs(self):
+        async with Client(self.path) as client:
+            known, unknown = client.submit(["sleep", "60"], name="gone"), None
+            await known.submitted()
+            unknown = client.submit(["sleep", "60"], name="gone")
+            await asyncio.sleep(0)
+            known.cancel()
+            unknown.cancel()
+        async with Client(self.path) as client:
+            for job in (known.job, unknown.job):
+                result = await client.call("job.result", {"job": job, "wait_ms": 20000})
+                self.assertEqual(result["outcome"], "cancelled")
+
+    async def test_cancel_job_leaves_the_end_to_the_daemon(self):
+        async with Client(self.path) as client:
+            future = client.submit(["sleep", "60"])
+            await future.submitted()
+            future.cancel_job()
+            self.assertFalse(future.done())
+            with self.assertRaises(asyncio.CancelledError):
+                await future
+            self.assertEqual(future.completion.outcome, "cancelled")
+
+    async def test_a_cancel_that_comes_too_late_keeps_the_completion(self):
+        async with Client(self.path) as client:
+            gate = self.file("gate")
+            os.mkfifo(gate)
+            future = client.submit(sh('read x <"$1"; true', gate))
+            job = await future.submitted()
+            async with Client(self.path) as other:  # the line that tells of it is on its way
+                await self.in_thread(lambda: open(gate, "w").close())
+                self.assertEqual((await other.attach(job)).outcome, "exited")
+            if not future.done():
+                self.assertTrue(future.cancel())
+                await self.until(lambda: future.completion, "the completion of a cancelled future")
+            self.assertEqual(future.completion.outcome, "exited")
+            self.assertTrue((await client.submit(["true"])).ok)
 
     async def test_a_job_that_somebody_cancels_is_a_cancelled_future(self):
         async with Client(self.path) as client, Client(self.path) as other:

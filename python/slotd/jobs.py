@@ -1,0 +1,320 @@
+"""Futures of jobs, and the one stream that settles them.
+
+All futures of a client are settled by one ``completions.subscribe``, not by a request for each or
+for each few. It is the only stream that keeps the daemon's promise across all of them: they settle
+in the order of ``seq``. Two ``futures.as_completed`` side by side don't, and they would cost a second
+request for each job, count against ``max_in_flight`` and bound how many futures there may be
+(``max_watched``).
+
+The price is that completions of other people's jobs come along. It is kept low: they are told by
+their first bytes and never parsed (``skip``); while there is no future the stream is closed; and a
+client that reads slowly costs nobody anything, since to the daemon the stream is one number. Should it
+fall behind what history keeps (HistoryTruncated), it subscribes anew and asks once for each job that
+is left; the same question is asked for jobs that may have ended before they were known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Set
+
+from .completion import Completion
+from .connection import Connection, Kind, Params, Request, same
+from .errors import InstanceChanged, JobFailed, ProtocolError, RemoteError
+
+_IDLE = 1.0  # seconds without a future after which the stream is closed
+_SOME = 4096  # ids in one request
+
+
+class JobFuture(asyncio.Future[Completion]):
+    """The future of one job. Its result is a ``Completion``; a job that is not ok raises
+    ``JobFailed``; one that was cancelled, by whomever, is a cancelled future.
+
+    ``job`` is the id, None until the daemon has answered; ``completion`` is how it ended, None until
+    that is known, and there also where the future has no result.
+    """
+
+    job: Optional[int] = None
+    completion: Optional[Completion] = None
+    phase: Optional[str] = None  # what the daemon said when it took the job
+
+    def __init__(self, jobs: "Jobs", *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._jobs = jobs
+        self._request: Optional[Request] = None
+        self._known: Optional["asyncio.Future[None]"] = None
+        self._on_known: Optional[Callable[["JobFuture"], None]] = None
+        self._ending = False
+        self._refused: Optional[Exception] = None
+
+    async def submitted(self) -> int:
+        """The job's id, as soon as the daemon has acknowledged it. Raises what the submit did,
+        and CancelledError where the future was cancelled before the submit was sent."""
+        if self.job is None and self._refused is None and not self._unsent():
+            if self._known is None:
+                self._known = self.get_loop().create_future()
+            await asyncio.shield(self._known)
+        if self.job is None:
+            raise self._refused or asyncio.CancelledError()
+        return self.job
+
+    def cancel(self, msg: Optional[Any] = None) -> bool:
+        """Cancels the future at once and, without waiting for it, the job, be it pending or
+        running, or not even acknowledged. False where the future was done."""
+        if not super().cancel(msg=msg):
+            return False
+        self._jobs.on_cancel(self)
+        return True
+
+    def cancel_job(self) -> None:
+        """Cancels the job and leaves it to the daemon to settle the future when the job has ended:
+        as cancelled, or, where that came first, with its result."""
+        if not self.done() and not self._ending:
+            self._ending = True
+            self._jobs.on_cancel(self)
+            if self._request is None and self.job is None:
+                super().cancel()
+
+    def _unsent(self) -> bool:
+        return self.cancelled() and self._request is None
+
+    def _tell(self) -> None:
+        if self._on_known is not None:
+            self._on_known(self)
+            self._on_known = None
+        if self._known is not None and not self._known.done():
+            self._known.set_result(None)
+
+    def _settle(self, completion: Completion) -> None:
+        self.completion = completion
+        if self.done():
+            return
+        if completion.ok:
+            self.set_result(completion)
+        elif completion.cancelled:
+            super().cancel()
+        else:
+            self.set_exception(JobFailed(completion))
+
+    def _fail(self, error: Exception) -> None:
+        """For what is wrong with the connection or the submit, not with the job."""
+        if not self.done():
+            self.set_exception(error)
+            self.exception()  # told once is enough: asyncio says nothing where nobody looks
+
+
+class Jobs:
+    """The futures of one connection."""
+
+    def __init__(self, connection: Connection, with_output: int) -> None:
+        self._connection, self._with_output = connection, with_output
+        self._loop = asyncio.get_running_loop()
+        self._futures: Dict[int, List[JobFuture]] = {}
+        self._submitting = 0
+        self._seq: int = connection.hello["seq"]
+        self._subscription: Optional[Request] = None
+        self._idle: Optional[asyncio.TimerHandle] = None
+        self._unwatched: List[int] = []
+        self._uncancelled: List[int] = []
+        self._owed: Set[object] = set()  # cancels that the daemon has not answered
+        self._settled: Optional["asyncio.Future[None]"] = None
+
+    # ---- for the client ----
+
+    def submit(self, text: str, keyed: bool, held: bool) -> JobFuture:
+        """``text``: the params of job.submit."""
+        self._subscribe()
+        future = JobFuture(self, loop=self._loop)
+        future._request = self._connection.request(
+            "job.submit", text, kind=Kind.HELD if held else Kind.PLAIN,
+            again=same if keyed else None, on_answer=partial(self._on_submitted, future))
+        self._submitting += 1
+        return future
+
+    def attach(self, job: int) -> JobFuture:
+        future = JobFuture(self, loop=self._loop)
+        self._subscribe()
+        self._watch(future, job, told=False)
+        return future
+
+    def on_cancel(self, future: JobFuture) -> None:
+        """Its owner has cancelled it."""
+        request = future._request
+        if future.job is not None:
+            self._cancel_soon(future.job)
+        elif request is not None and not request.ever_sent:
+            self._connection.cancel(request)
+            future._request = None
+            future._tell()
+            self._submitting -= 1
+            self._rest_if_idle()
+        elif request is not None:
+            self._owed.add(future)  # cancelled when its id is known
+            if request.kind is Kind.HELD:
+                self._connection.notify("$/cancel", {"id": request.ident})
+
+    async def settle_cancels(self, timeout: float) -> None:
+        """Returns when the daemon has answered the cancels so far, or can't any more."""
+        self._cancel_now()
+        if self._owed:
+            self._settled = self._loop.create_future()
+            await asyncio.wait([self._settled], timeout=timeout)
+
+    def close(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+
+    # ---- submits ----
+
+    def _on_submitted(self, future: JobFuture, error: Optional[Exception], answer: Any) -> None:
+        """May be called again, with an error, after it has raised."""
+        if error is None:
+            job, existing = int(answer["job"]), bool(answer["existing"])
+            future.phase = str(answer["phase"])
+            self._watch(future, job, told=not existing)
+        else:
+            future._refused = error
+            future._fail(error)
+        self._submitting -= 1
+        future._request = None
+        future._tell()
+        self._paid(future)
+        self._rest_if_idle()
+
+    def _watch(self, future: JobFuture, job: int, *, told: bool) -> None:
+        """``told``: the stream will speak of it. Else it may be done already."""
+        future.job = job
+        if future.cancelled() or future._ending:
+            self._cancel_soon(job)
+        self._futures.setdefault(job, []).append(future)
+        if not told:
+            self._unwatched.append(job)
+            if len(self._unwatched) == 1:  # those of one turn share a request
+                self._loop.call_soon(self._ask_for_all)
+
+    # ---- cancels ----
+
+    def _cancel_soon(self, job: int) -> None:
+        if not self._uncancelled:  # those of one turn share a request
+            self._loop.call_soon(self._cancel_now)
+        self._uncancelled.append(job)
+        self._owed.add(job)
+
+    def _cancel_now(self) -> None:
+        jobs, self._uncancelled = self._uncancelled, []
+        for at in range(0, len(jobs), _SOME):
+            self._cancel(jobs[at:at + _SOME])
+
+    def _cancel(self, jobs: List[int]) -> None:
+        def on_answer(error: Optional[Exception], _: Any) -> None:
+            rest = _without_missing(jobs, error)
+            if rest:
+                self._cancel(rest)
+            for job in set(jobs).difference(rest):
+                self._paid(job)
+
+        try:
+            self._connection.request("job.cancel", {"jobs": jobs}, again=same, on_answer=on_answer)
+        except Exception as error:  # nobody is left to tell
+            on_answer(error, None)
+
+    def _paid(self, debt: object) -> None:
+        self._owed.discard(debt)
+        if not self._owed and self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+
+    # ---- the stream ----
+
+    def _subscribe(self) -> None:
+        if self._subscription is None:
+            self._subscription = self._connection.request(
+                "completions.subscribe", self._params(), kind=Kind.FREE, again=self._resume,
+                on_item=self._on_item, on_answer=self._on_over, skip=self._skip)
+
+    def _params(self) -> Params:
+        # An admin would be told of everybody's.
+        return {"with_output": self._with_output, "filter": {"uid": self._connection.hello["uid"]}}
+
+    def _resume(self) -> Params:
+        return {**self._params(), "since_seq": self._seq,
+                "instance": self._connection.hello["instance"]}
+
+    def _skip(self, job: int, seq: int) -> bool:
+        if job in self._futures:
+            return False
+        self._seq = seq
+        return True
+
+    def _on_item(self, item: Params) -> None:
+        if item["job"] in self._futures:
+            self._complete(Completion.from_item(item))
+        self._seq = int(item["seq"])
+
+    def _complete(self, completion: Completion) -> None:
+        for future in self._futures.pop(completion.job, ()):
+            future._settle(completion)
+        self._rest_if_idle()
+
+    def _on_over(self, error: Optional[Exception], _: Any) -> None:
+        self._subscription = None
+        self._seq = self._connection.hello["seq"]
+        if isinstance(error, RemoteError) and error.kind == "HistoryTruncated":
+            self._subscribe()
+            self._ask_for(list(self._futures))
+            return
+        error = error or ProtocolError("the daemon ended the stream of completions")
+        jobs, self._futures = self._futures, {}
+        for futures in jobs.values():
+            for future in futures:
+                future._fail(error)
+        if not isinstance(error, InstanceChanged):  # without it a submit would wait for ever
+            self._connection.fail(error)
+
+    def _rest_if_idle(self) -> None:
+        if not self._futures and not self._submitting and self._idle is None:
+            self._idle = self._loop.call_later(_IDLE, self._rest)
+
+    def _rest(self) -> None:
+        self._idle = None
+        if not self._futures and not self._submitting and self._subscription is not None:
+            self._connection.cancel(self._subscription)
+            self._subscription = None
+
+    # ---- asking once ----
+
+    def _ask_for_all(self) -> None:
+        jobs, self._unwatched = self._unwatched, []
+        self._ask_for(jobs)
+
+    def _ask_for(self, jobs: List[int]) -> None:
+        """Settles those of the jobs that are done; of the others the stream will tell."""
+        for at in range(0, len(jobs), _SOME):
+            some = jobs[at:at + _SOME]
+            try:
+                self._connection.request(
+                    "futures.as_completed",
+                    {"jobs": some, "with_output": self._with_output, "timeout_ms": 0},
+                    again=same, on_answer=partial(self._on_asked, some),
+                    on_item=lambda item: self._complete(Completion.from_item(item)))
+            except Exception:  # it is over, and the end of the stream fails them
+                return
+
+    def _on_asked(self, jobs: List[int], error: Optional[Exception], _: Any) -> None:
+        if isinstance(error, RemoteError) and error.kind != "Timeout":
+            rest = _without_missing(jobs, error)
+            for job in set(jobs).difference(rest):
+                for future in self._futures.pop(job, ()):
+                    future._fail(error)
+            self._ask_for(rest)
+            self._rest_if_idle()
+
+
+def _without_missing(jobs: List[int], error: Optional[Exception]) -> List[int]:
+    """What to ask for again: all but the one that the daemon doesn't know; nothing after any
+    other answer."""
+    if isinstance(error, RemoteError) and error.kind == "NoSuchJob":
+        missing = error.data.get("job")
+        if missing in jobs:
+            return [job for job in jobs if job != missing]
+    return []
