@@ -15,6 +15,8 @@
 	X(LAUNCH_BEFORE, "launch.before", "\"running\" is durable, the launcher has not heard") \
 	X(LAUNCH_AFTER, "launch.after", "the start was sent to the launcher") \
 	X(EXIT_RECEIVED, "exit.received", "an exit came, nothing is recorded") \
+	X(OUTPUT_READ, "output.read", "a pipe was read, no ring has what came") \
+	X(OUTPUT_KEPT, "output.kept", "a ring has what came, the landing says that it hasn't") \
 	X(DONE_RECORDED, "done.recorded", "a completion is in the open batch, not committed") \
 	X(ACK_BEFORE, "ack.before", "a completion is durable, the launcher not acknowledged") \
 	X(ACK_AFTER, "ack.after", "the launcher was acknowledged, streams were not told") \

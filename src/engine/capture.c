@@ -103,19 +103,21 @@ on_closed(struct capture_stream *s)
 /* ---- the pool ---- */
 
 static struct capture_pool *
-pool_new(struct slot_loop *loop, const char *files_dir)
+pool_new(struct slot_loop *loop, const char *files_dir, struct spool *spool)
 {
-	struct capture_pool *pool = malloc(sizeof(*pool));
+	struct capture_pool *pool = calloc(1, sizeof(*pool));
 	struct rlimit files;
 
 	if (!pool)
 		return NULL;
-	memset(pool, 0, offsetof(struct capture_pool, scratch));
+	pool->landings = spool ? spool_landings(spool) : &pool->own_landings;
 	pool->files_dir = strdup(files_dir);
-	if (!pool->files_dir) {
+	if (!pool->files_dir || (!spool && spool_landings_open(pool->landings, NULL, "") < 0)) {
+		free(pool->files_dir);
 		free(pool);
 		return NULL;
 	}
+	pool->spool = spool;
 	pool->loop = loop;
 	pool->on_data = on_data;
 	pool->on_closed = on_closed;
@@ -134,17 +136,15 @@ capture_pool_new(struct slot_loop *loop, const char *spool_dir)
 {
 	if (!spool_dir)
 		spool_dir = getenv("TMPDIR");
-	return pool_new(loop, spool_dir && *spool_dir ? spool_dir : "/tmp");
+	return pool_new(loop, spool_dir && *spool_dir ? spool_dir : "/tmp", NULL);
 }
 
 struct capture_pool *
 capture_pool_new_durable(struct slot_loop *loop, struct spool *spool)
 {
-	struct capture_pool *pool = pool_new(loop, spool_output_dir(spool));
+	struct capture_pool *pool = pool_new(loop, spool_output_dir(spool), spool);
 
-	if (pool)
-		pool->spool = spool;
-	else
+	if (!pool)
 		spool_free(spool);
 	return pool;
 }
@@ -161,6 +161,7 @@ capture_pool_free(struct capture_pool *pool)
 	pool->ending = true;
 	capture_thread_free(thread);
 	slot_loop_timer_clear(pool->loop, &pool->watch_timer);
+	spool_landings_close(&pool->own_landings);
 	spool_free(pool->spool);
 	pthread_mutex_destroy(&pool->group.lock);
 	free(pool->files_dir);

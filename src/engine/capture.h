@@ -10,10 +10,10 @@
  *	-> on_drained -> readable until the last unref
  *
  * That is all with a pool in memory. With a durable one, the memory is a slot of the spool and the
- * file has a name, so that what an engine had read is there for the next one, even after kill -9
- * (at most what its last read(2) of each stream brought is missing). Then, in this order:
+ * file has a name, so that what an engine had read is there for the next one, even after kill -9.
+ * Then, in this order:
  *
- * At start: spool_open(state_dir, era) -> capture_pool_new_durable. Once the journal and the
+ * At start: capture_replay_spool_open -> capture_pool_new_durable. Once the journal and the
  *	launcher said what was running, for each such attempt, lost ones included:
  *		capture_new -> capture_name -> capture_adopt (1 and 2, with the read ends that came
  *		back or -1), then what is usual; what exited meanwhile, or is lost: capture_drain

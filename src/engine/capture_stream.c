@@ -13,7 +13,6 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define BIG_FILE_BYTES (1024 * 1024) /* not closed on the loop */
@@ -217,9 +216,17 @@ make_nonblocking(struct capture_watch *w)
 struct capture_thread *
 capture_pool_thread(struct capture_pool *pool, int *error)
 {
+	const struct capture_thread_options options = {
+		.files_dir = pool->files_dir,
+		.files_max = pool->files_max,
+		.group = &pool->group,
+		.landing = &pool->landings->thread,
+		.on_note = on_note,
+		.arg = pool,
+	};
+
 	if (!pool->thread && !pool->ending)
-		pool->thread = capture_thread_new(slot_loop_base(pool->loop), pool->files_dir,
-		    &pool->group, pool->files_max, on_note, pool, error);
+		pool->thread = capture_thread_new(slot_loop_base(pool->loop), &options, error);
 	return pool->thread;
 }
 
@@ -260,21 +267,18 @@ watch_lend(struct capture_watch *w)
 
 /* ---- reading on the loop ---- */
 
-/* Reads once, at most `max` bytes, into the ring. How many, 0 if nothing was there. */
+/* Reads once, at most `max` of the `held` bytes, into the ring. How many, 0 if nothing was there. */
 static size_t
-watch_read(struct capture_watch *w, size_t max)
+watch_read(struct capture_watch *w, size_t held, size_t max)
 {
-	struct capture_pool *pool = stream_pool(w->stream);
+	struct spool_landing *landing = &stream_pool(w->stream)->landings->loop;
 	ssize_t n;
 
 	make_nonblocking(w);
-	if (max > sizeof(pool->scratch))
-		max = sizeof(pool->scratch);
-	do
-		n = read(w->pipe.read_fd, pool->scratch, max);
-	while (n < 0 && errno == EINTR);
+	n = capture_pipe_read(&w->pipe, landing, held, max);
 	if (n > 0) {
-		ring_append(&w->stream->ring, pool->scratch, (size_t)n);
+		ring_append(&w->stream->ring, landing->bytes, (size_t)n);
+		capture_pipe_kept(landing);
 		return (size_t)n;
 	}
 	/* The end, when all that write are gone, would come again and again. */
@@ -294,7 +298,7 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 	/* Up to what memory takes; the file is the thread's business. */
 	if (r->end < RING_MEMORY_MAX)
 		max = (size_t)(RING_MEMORY_MAX - r->end);
-	if (watch_read(w, max) == 0)
+	if (watch_read(w, capture_pipe_held(&w->pipe), max) == 0)
 		return;
 	stream_pool(w->stream)->on_data(w->stream);
 	if (r->end >= RING_MEMORY_MAX)
@@ -305,14 +309,13 @@ void
 capture_stream_drain(struct capture_stream *s)
 {
 	struct capture_watch *w = s->watch;
-	int held = 0;
+	size_t held = 0;
 
 	if (!w)
 		return;
 	if (w->state != WATCH_LENT) {
-		if (ioctl(w->pipe.read_fd, FIONREAD, &held) < 0 || held < 0)
-			held = 0;
-		if (held > 0 && ring_needs_file(&s->ring, (size_t)held))
+		held = capture_pipe_held(&w->pipe);
+		if (held > 0 && ring_needs_file(&s->ring, held))
 			watch_lend(w);
 	}
 	if (w->state == WATCH_LENT) {
@@ -322,11 +325,11 @@ capture_stream_drain(struct capture_stream *s)
 	if (held > 0)
 		stream_pool(s)->on_data(s);
 	while (held > 0) {
-		size_t n = watch_read(w, (size_t)held);
+		size_t n = watch_read(w, held, held);
 
 		if (n == 0)
 			break;
-		held -= (int)n;
+		held -= n;
 	}
 	watch_close(w);
 }

@@ -24,6 +24,7 @@ struct capture_pool {
 	int64_t files_max;
 	char *files_dir;
 	struct spool *spool; /* NULL: output dies with the engine */
+	struct spool_landings *landings, own_landings; /* the spool's, or those */
 	bool ending;         /* starts no thread any more */
 	bool leaving;        /* the engine ends: what streams keep stays for the next one */
 	TAILQ_HEAD(, capture_watch) unwatched; /* pipes that the loop does not read yet, by age */
@@ -34,7 +35,6 @@ struct capture_pool {
 	/* The thread was asked to drain or drop and has closed the pipe; never called inside
 	 * drain or drop. It may free the stream. */
 	void (*on_closed)(struct capture_stream *s);
-	unsigned char scratch[RING_MEMORY_MAX];
 };
 
 struct capture_stream {

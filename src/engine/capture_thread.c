@@ -4,6 +4,7 @@
  */
 #include "engine/capture_thread.h"
 
+#include "core/failpoint.h"
 #include "engine/capture_files.h"
 
 #include <errno.h>
@@ -13,13 +14,11 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define PIECE_BYTES (256 * 1024)
 #define BIG_PIPE_BYTES (1024 * 1024)
 #define BIG_PIPES_MAX 16 /* pages of pipes are limited per user: leave some for plain ones */
 
@@ -30,6 +29,7 @@ struct capture_thread {
 	struct capture_files files;
 	struct ring_group *group;
 	int64_t files_max;
+	struct spool_landing *landing;
 	capture_note_cb on_note;
 	void *arg;
 	struct event *notes_event;
@@ -41,8 +41,6 @@ struct capture_thread {
 	/* Under group->lock. */
 	STAILQ_HEAD(, capture_pipe) requests, notes;
 	bool stop;
-
-	unsigned char buf[PIECE_BYTES]; /* the thread's */
 };
 
 static void
@@ -77,6 +75,47 @@ swallow(int fd)
 	do
 		n = read(fd, &count, sizeof(count));
 	while (n < 0 && errno == EINTR);
+}
+
+/* ---- pipes ---- */
+
+size_t
+capture_pipe_held(const struct capture_pipe *p)
+{
+	int held;
+
+	return ioctl(p->read_fd, FIONREAD, &held) == 0 && held > 0 ? (size_t)held : 0;
+}
+
+ssize_t
+capture_pipe_read(const struct capture_pipe *p, struct spool_landing *l, size_t held, size_t max)
+{
+	const struct spool_landing_for whose = {p->ring->name, p->ring->limit, p->ring->end};
+	size_t len = held > 0 ? held : 1; /* to see whether it is at its end */
+	ssize_t n;
+
+	if (len > max)
+		len = max;
+	if (len > l->size)
+		len = l->size;
+	spool_landing_expect(l, &whose, len);
+	do
+		n = read(p->read_fd, l->bytes, len);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		failpoint(FAILPOINT_OUTPUT_READ);
+		spool_landing_came(l, (size_t)n);
+	} else {
+		spool_landing_clear(l);
+	}
+	return n;
+}
+
+void
+capture_pipe_kept(struct spool_landing *l)
+{
+	failpoint(FAILPOINT_OUTPUT_KEPT);
+	spool_landing_clear(l);
 }
 
 /* ---- the thread's side ---- */
@@ -118,27 +157,25 @@ move_to_file(struct capture_thread *t, struct ring *r)
 	}
 }
 
-/* Reads once, at most `max` bytes, into the ring. The result is read's. */
+/* Reads once, of the `held` bytes, into the ring. The result is read's. */
 static ssize_t
-read_piece(struct capture_thread *t, struct capture_pipe *p, size_t max)
+read_piece(struct capture_thread *t, struct capture_pipe *p, size_t held)
 {
-	ssize_t n;
+	ssize_t n = capture_pipe_read(p, t->landing, held, SIZE_MAX);
 
-	do
-		n = read(p->read_fd, t->buf, max < sizeof(t->buf) ? max : sizeof(t->buf));
-	while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return n;
 	if (ring_needs_file(p->ring, (size_t)n))
 		move_to_file(t, p->ring);
-	ring_append(p->ring, t->buf, (size_t)n);
+	ring_append(p->ring, t->landing->bytes, (size_t)n);
+	capture_pipe_kept(t->landing);
 	return n;
 }
 
 static void
 on_pipe_ready(struct capture_thread *t, struct capture_pipe *p)
 {
-	ssize_t n = read_piece(t, p, sizeof(t->buf));
+	ssize_t n = read_piece(t, p, capture_pipe_held(p));
 
 	if (n > 0) {
 		if (atomic_load_explicit(&p->want_data, memory_order_relaxed))
@@ -153,16 +190,14 @@ on_pipe_ready(struct capture_thread *t, struct capture_pipe *p)
 static void
 drain(struct capture_thread *t, struct capture_pipe *p)
 {
-	int held = 0;
+	size_t held = capture_pipe_held(p);
 
-	if (ioctl(p->read_fd, FIONREAD, &held) < 0)
-		return;
 	while (held > 0) {
-		ssize_t n = read_piece(t, p, (size_t)held);
+		ssize_t n = read_piece(t, p, held);
 
 		if (n <= 0)
 			return;
-		held -= (int)n;
+		held -= (size_t)n;
 	}
 }
 
@@ -317,22 +352,22 @@ open_parts(struct capture_thread *t, struct event_base *base)
 }
 
 struct capture_thread *
-capture_thread_new(struct event_base *base, const char *files_dir,
-    struct ring_group *group, int64_t files_max, capture_note_cb on_note, void *arg, int *error)
+capture_thread_new(struct event_base *base, const struct capture_thread_options *options,
+    int *error)
 {
-	struct capture_thread *t = malloc(sizeof(*t));
+	struct capture_thread *t = calloc(1, sizeof(*t));
 	int e;
 
 	if (!t) {
 		*error = -ENOMEM;
 		return NULL;
 	}
-	memset(t, 0, offsetof(struct capture_thread, buf));
-	capture_files_init(&t->files, files_dir, &group->lock);
-	t->group = group;
-	t->files_max = files_max;
-	t->on_note = on_note;
-	t->arg = arg;
+	capture_files_init(&t->files, options->files_dir, &options->group->lock);
+	t->group = options->group;
+	t->files_max = options->files_max;
+	t->landing = options->landing;
+	t->on_note = options->on_note;
+	t->arg = options->arg;
 	t->epoll_fd = t->request_fd = t->note_fd = -1;
 	STAILQ_INIT(&t->requests);
 	STAILQ_INIT(&t->notes);

@@ -6,6 +6,7 @@
  * a wakeup. It knows no captures.
  */
 #include "engine/ring.h"
+#include "engine/spool_landing.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -39,13 +40,30 @@ struct capture_pipe {
 	bool enlarged;
 };
 
+/* How many bytes the pipe holds at least; 0: none as yet, or it is at its end. */
+size_t capture_pipe_held(const struct capture_pipe *p);
+/* Reads once, at most `max` of the `held` bytes, into the landing. The result is read's. What came
+ * is to be appended to the ring next, then capture_pipe_kept. */
+ssize_t capture_pipe_read(const struct capture_pipe *p, struct spool_landing *l, size_t held,
+    size_t max);
+void capture_pipe_kept(struct spool_landing *l);
+
 /* Called from the loop with the notes taken; at CLOSED it may free `p`. */
 typedef void (*capture_note_cb)(struct capture_pipe *p, unsigned notes, void *arg);
 
-/* Starts the thread; files go to `files_dir` (borrowed), those of rings with a name under it, at
- * most files_max being open in `group` (whose lock it shares). NULL: *error is -errno. */
-struct capture_thread *capture_thread_new(struct event_base *base, const char *files_dir,
-    struct ring_group *group, int64_t files_max, capture_note_cb on_note, void *arg, int *error);
+/* All of it is borrowed. */
+struct capture_thread_options {
+	const char *files_dir; /* files go there, those of rings with a name under it … */
+	int64_t files_max;     /* … at most so many being open in … */
+	struct ring_group *group; /* … whose lock it shares */
+	struct spool_landing *landing;
+	capture_note_cb on_note;
+	void *arg;
+};
+
+/* Starts the thread. NULL: *error is -errno. */
+struct capture_thread *capture_thread_new(struct event_base *base,
+    const struct capture_thread_options *options, int *error);
 
 /* Each pipe must have been asked to drain or drop. Joins, and hands out the last notes. */
 void capture_thread_free(struct capture_thread *t);

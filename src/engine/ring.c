@@ -215,6 +215,15 @@ ring_pin(struct ring *r, int error)
 	ring_unlock(r);
 }
 
+void
+ring_break(struct ring *r, int error)
+{
+	ring_lock(r);
+	ring_set_error(r, error);
+	ring_set_bounds(r, r->end, r->end);
+	ring_unlock(r);
+}
+
 /* ---- readers ---- */
 
 ssize_t

@@ -80,6 +80,9 @@ int ring_move_to_file(struct ring *r, int fd);
 /* No file is to be had: goes on with the newest RING_MEMORY_MAX bytes. */
 void ring_pin(struct ring *r, int error);
 
+/* Somewhere in what was appended bytes are missing or too many: none of it is kept. */
+void ring_break(struct ring *r, int error);
+
 /* ---- readers ---- */
 
 /* As capture_read. */

@@ -45,6 +45,7 @@ struct spool {
 	struct ring_name *files; /* that were there at the opening */
 	size_t nfiles, files_max;
 	struct spool_slots slots;
+	struct spool_landings landings;
 };
 
 static struct ring_name
@@ -251,7 +252,9 @@ open_parts(struct spool *s, const char *state_dir, const char *era)
 	free(path);
 	if (!error)
 		error = scan_slots(s, size);
-	return error ? error : list_files(s);
+	if (!error)
+		error = list_files(s);
+	return error ? error : spool_landings_open(&s->landings, state_dir, era);
 }
 
 struct spool *
@@ -277,6 +280,7 @@ spool_free(struct spool *s)
 	if (!s)
 		return;
 	spool_slots_fini(&s->slots);
+	spool_landings_close(&s->landings);
 	if (s->fd >= 0)
 		close(s->fd);
 	free(s->output_dir);
@@ -295,6 +299,12 @@ const char *
 spool_output_dir(const struct spool *s)
 {
 	return s->output_dir;
+}
+
+struct spool_landings *
+spool_landings(struct spool *s)
+{
+	return &s->landings;
 }
 
 unsigned

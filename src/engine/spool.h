@@ -7,8 +7,8 @@
  * the end of the process, however it came, not that of the machine (an era ends with the boot).
  *
  * The writer gives up what it is about to overwrite (start moves), writes, and then announces
- * what is new (end moves). So a kill between any two instructions costs at most the bytes that
- * one read(2) had just brought, and as many of the oldest, which they were to replace.
+ * what is new (end moves). What a kill finds on its way from a pipe to there lies in a landing, from
+ * where capture_replay_spool_open puts it in its place.
  *
  *	spool_open -> spool_find for each stream to go on with -> spool_sweep
  *	spool_take at a stream's first byte -> spool_slot_reserve as it grows
@@ -17,6 +17,7 @@
  * All calls from one thread; the bytes and the record of a slot belong to whoever writes the ring.
  */
 #include "engine/ring_file.h"
+#include "engine/spool_landing.h"
 #include "engine/spool_slot.h"
 
 #include <stdbool.h>
@@ -36,6 +37,8 @@ void spool_set_allocate(struct spool *s, spool_allocate_fn allocate);
 
 /* STATE/output. */
 const char *spool_output_dir(const struct spool *s);
+/* Where its pipes are to be read. */
+struct spool_landings *spool_landings(struct spool *s);
 /* Slots in use, those found and not asked for included. */
 unsigned spool_used(const struct spool *s);
 

@@ -1,5 +1,6 @@
 /* The store as the engine has it: how it is opened, what it reports, and when it is pruned. */
 #include "engine/storage.h"
+#include "engine/capture_replay.h"
 #include "engine/run.h"
 #include "engine/spool.h"
 #include "store/journal.h"
@@ -210,7 +211,7 @@ make_captures(struct engine *e)
 		return e->captures != NULL;
 	}
 	snprintf(era, sizeof era, "%.64s %.16s", e->options.boot_id, e->instance);
-	spool = spool_open(e->options.state_dir, era, &error);
+	spool = capture_replay_spool_open(e->options.state_dir, era, &error);
 	if (spool == NULL) {
 		errno = -error;
 		return false;

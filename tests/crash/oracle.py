@@ -18,7 +18,6 @@ import json
 import os
 
 HARNESS = "harness"             # name of jobs that belong to no plan
-READS_A_KILL = 2                # an engine may be in the midst of: by its loop, by its thread
 LOST_REASONS = {"launcher_died", "reboot"}
 
 
@@ -105,7 +104,6 @@ def check(records, starts, final, *, max_running, queue_limits=None, pruned=Fals
 class Check:
     def __init__(self, records, starts, final, max_running, queue_limits, pruned, cut):
         self.bad = []
-        self.short = []     # jobs of which less output was kept than they wrote
         self.starts = starts
         self.max_running = max_running
         self.queue_limits = queue_limits
@@ -149,7 +147,6 @@ class Check:
         self.never_too_many()
         self.in_order()
         self.batches()
-        self.outputs()
         return self.bad
 
     # -- who is who ------------------------------------------------------------------------
@@ -303,10 +300,8 @@ class Check:
             truncated = job["output"]["truncated"]
             if truncated and kept < plan["stdout"] and job["job"] in self.cut:
                 return  # a disk's error, and both the log and the job say so
-            if kept > plan["stdout"] or truncated:
+            if kept != plan["stdout"] or truncated:
                 self.say(f"{what} wrote {plan['stdout']} bytes, kept are {kept}")
-            elif kept < plan["stdout"]:
-                self.short.append(f"{what} wrote {plan['stdout']} bytes, kept are {kept}")
 
     # -- order -----------------------------------------------------------------------------
 
@@ -366,9 +361,3 @@ class Check:
             jobs = [ids.get(key) for key in record["keys"]]
             if None not in jobs and jobs != list(range(jobs[0], jobs[0] + len(jobs))):
                 self.say(f"a batch was made in pieces: {jobs}")
-
-    def outputs(self):
-        """An engine that is killed while it reads may lose what that one read brought."""
-        if len(self.short) > READS_A_KILL * len(self.records["kill"]):
-            for text in self.short:
-                self.say(text)

@@ -202,10 +202,8 @@ class OracleTest(unittest.TestCase):
 
     def test_output_that_is_not_all_there(self):
         self.plan_of("a")["stdout"] = 5
-        self.finds("wrote 5 bytes, kept are 2")
-        # The one read in which an engine was killed may be missing.
         self.records.append({"t": "kill", "what": "engine"})
-        self.assertEqual(self.verdict(), [])
+        self.finds("wrote 5 bytes, kept are 2")
 
     def test_output_that_an_error_of_the_disk_has_cut(self):
         self.plan_of("a")["stdout"] = 5
