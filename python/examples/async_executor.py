@@ -49,7 +49,8 @@ async def eleven_jobs(executor):
 async def what_it_usually_lacks(executor, client):
     await executor.set_max_running(1)
     futures = [executor.submit(*job) for job in MORE]
-    futures[1].cancel()  # waits yet: it never starts
+    await futures[1].submitted()
+    futures[1].cancel()  # waits for a slot yet: it never starts
     await futures[0]
     await executor.set_max_running(2)
     drained = asyncio.ensure_future(client.call("drain"))

@@ -34,6 +34,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return events
 
         self._selector.select = select
+        self.set_exception_handler(lambda *_: None)  # of a failure that nobody asks for
 
     def time(self):
         return self.now
