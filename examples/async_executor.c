@@ -21,8 +21,8 @@ static const struct sleep jobs[JOBS] = {
 };
 
 static const struct sleep more_jobs[MORE] = {
-    {"1", 0.04, false}, {"2", 0.04, false}, {"3", 0.04, true}, {"4", 60, false},
-    {"5", 0.04, false},
+    {"1", 0.2, false}, {"2", 0.04, false}, {"3", 0.15, true}, {"4", 60, false},
+    {"5", 0.15, false},
 };
 
 /* What an action is given. */

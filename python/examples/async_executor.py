@@ -15,7 +15,7 @@ from sleeps import outcome, show, sleep
 
 QUEUE = "async_executor"
 HUNDREDTHS = (25, 8, 13, 21, 25, 4, 20, 23, 4, 19, 25)  # no two end at the same time
-MORE = [("1", 0.04), ("2", 0.04), ("3", 0.04, True), ("4", 60), ("5", 0.04)]
+MORE = [("1", 0.2), ("2", 0.04), ("3", 0.15, True), ("4", 60), ("5", 0.15)]
 
 
 class Executor:
