@@ -2,6 +2,11 @@
  * as_completed: four downloads, taking 2, 1 and 0.1 seconds and one that fails after half a
  * second, are handled as soon as each ends - the failure like the others, it ends nothing.
  * Then the same with a loop over wait(FIRST_COMPLETED). Both print C, D (exception), B, A.
+ *
+ *	build/examples/as_completed [MILLISECONDS]           sleeps in this process
+ *	build/examples/remote/as_completed [MILLISECONDS]    lets a daemon run the sleeps
+ *
+ * MILLISECONDS: how long a second lasts.
  */
 #include "sleep.h"
 

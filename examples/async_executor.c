@@ -5,6 +5,8 @@
  *
  * This is slot_executor, in this process. remote/async_executor.c has the same with a daemon,
  * which is an executor itself.
+ *
+ *	build/examples/async_executor [MILLISECONDS OF A SECOND]
  */
 #include "sleep.h"
 

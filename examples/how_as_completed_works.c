@@ -4,6 +4,11 @@
  * and its events beside those of slot_as_completed. Each future is handed out once, also where it
  * was given twice; after a timeout what remains is left alone; an empty list is refused. (asyncio
  * has to refuse a single future, too; here the compiler does.)
+ *
+ *	build/examples/how_as_completed_works [MILLISECONDS]           sleeps in this process
+ *	build/examples/remote/how_as_completed_works [MILLISECONDS]    lets a daemon run the sleeps
+ *
+ * MILLISECONDS: how long a second lasts.
  */
 #include "sleep.h"
 

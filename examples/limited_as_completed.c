@@ -3,6 +3,11 @@
  * in flight, results as they finish. Nothing polls: the program sleeps until a job ends. Every
  * seventh job fails, and that ends nothing. Then very many that end at once - a million in this
  * process, or some thousand of a daemon's - in the memory of ten. A limit of 0 is refused.
+ *
+ *	build/examples/limited_as_completed [MILLISECONDS]           sleeps in this process
+ *	build/examples/remote/limited_as_completed [MILLISECONDS]    lets a daemon run the sleeps
+ *
+ * MILLISECONDS: how long a second lasts.
  */
 #include "sleep.h"
 

@@ -2,6 +2,11 @@
  * The toolbox: three jobs of 3, 1 and 1 seconds, handled in eight ways: one after the other, by
  * hand, awaited in the order of submitting, as_completed, gather, a Future of one's own, wait
  * for the first with new work coming in, and wait with a timeout in a loop.
+ *
+ *	build/examples/toolbox [MILLISECONDS]           sleeps in this process
+ *	build/examples/remote/toolbox [MILLISECONDS]    lets a daemon run the sleeps
+ *
+ * MILLISECONDS: how long a second lasts.
  */
 #include "sleep.h"
 

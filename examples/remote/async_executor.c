@@ -4,7 +4,10 @@
  * four at a time, each printed as it ends, then all of them gathered; one fails, and its slot goes
  * to the next like any other. Then a limit that changes while jobs run, cancel, and drain - for
  * which the daemon takes no jobs from anybody for a moment: try it with one of your own.
+ *
+ *	build/examples/remote/async_executor [MILLISECONDS OF A SECOND]
  */
+#define SLEEPS_ARE_JOBS 1
 #include "../sleep.h"
 
 #include <slot/combine.h>
