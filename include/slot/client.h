@@ -10,8 +10,11 @@
  * json_t parameter named `params` or `spec` is taken (its reference is given away), whatever
  * the function returns; everything handed out is borrowed unless said otherwise.
  *
+ * `error` may be NULL; it is 0 when the call succeeded. Times are milliseconds, _us microseconds.
+ *
  * Callbacks run from the loop, never inside a call of yours but those that run it; they may do
- * anything, freeing the client included. Not thread-safe: one client belongs to one loop.
+ * anything, freeing the client included. Not thread-safe: one client belongs to one loop, and that
+ * to one thread. After a fork only the parent may use it; all descriptors are close-on-exec.
  */
 #include <slot/future.h>
 #include <jansson.h>
@@ -117,7 +120,8 @@ enum slot_client_state slot_client_state(const struct slot_client *client);
 /* A future of the answer to hello (result: its json_t object). One reference is the caller's. */
 struct slot_future *slot_client_ready(struct slot_client *client);
 
-/* The answer to hello, the newest; NULL before it is there. Borrowed until a reconnect. */
+/* The answer to hello, the newest, with the features and limits of the daemon; NULL before it is
+ * there. Borrowed until a reconnect. */
 const json_t *slot_client_hello(const struct slot_client *client);
 
 /* The seq of the newest completion seen (hello's at first): where a reconnect goes on. */
@@ -251,7 +255,7 @@ struct slot_future *slot_client_submit_fds(struct slot_client *client, json_t *s
 /*
  * Futures of `n` jobs that exist already, one reference to each being the caller's, on one
  * request. All or none: an id that the daemon does not know fails them all with NoSuchJob.
- * 0, or as for slot_client_call.
+ * 0, or as for slot_client_call; -SLOT_EINVAL for an id of 0, for n 0 and above 65536.
  */
 int slot_client_attach(struct slot_client *client, const uint64_t *jobs, size_t n,
     struct slot_future **futures);

@@ -3,7 +3,8 @@
 /*
  * The combinators: as_completed, wait, gather and limited, on any futures of one loop.
  * None polls; each completion costs O(1). A future given twice counts once (gather repeats
- * it in its result). They hold a reference to each future while they need it.
+ * it in its result). They hold a reference to each future while they need it. Where one takes an
+ * `error`, it may be NULL, and is 0 when the call succeeded.
  *
  * A future that wait, gather or limited returns holds itself until it is settled: its
  * callbacks run although every other reference was given back. To stop one early, cancel it.
@@ -29,8 +30,9 @@ typedef void (*slot_as_completed_cb)(struct slot_as_completed *ac, void *arg);
 
 /*
  * Follows `n` futures; those done already come first, in the order given. timeout_ms from
- * now, or SLOT_NO_TIMEOUT. `ready` may be NULL. NULL with *error (which may be NULL)
- * -SLOT_EINVAL (n is 0, or a NULL among them) or -SLOT_ENOMEM. It cancels nothing, ever.
+ * now, or SLOT_NO_TIMEOUT. `ready` may be NULL (slot_client_run_next waits without one). NULL with
+ * *error -SLOT_EINVAL (n is 0, a NULL among them, or a timeout below 0 that is not
+ * SLOT_NO_TIMEOUT) or -SLOT_ENOMEM. It cancels nothing, ever.
  */
 struct slot_as_completed *slot_as_completed_new(struct slot_loop *loop,
     struct slot_future *const *futures, size_t n, int64_t timeout_ms,
@@ -77,6 +79,7 @@ struct slot_future *slot_wait(struct slot_loop *loop, struct slot_future *const 
 
 /* ---- gather: all of them, in the order given ---- */
 
+/* The result of slot_gather; lives as long as its future. */
 struct slot_gather_result {
 	struct slot_future **futures; /* as given, repeats included; all done */
 	size_t n;

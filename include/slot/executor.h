@@ -27,6 +27,7 @@ typedef int (*slot_action_start_cb)(struct slot_future *f, void *arg);
  * action marks its future cancelled at once and frees its slots. */
 typedef void (*slot_action_cancel_cb)(struct slot_future *f, void *arg);
 
+/* Zero-initialise it. */
 struct slot_submit_options {
 	unsigned slots; /* how many slots it holds; 0 stands for 1 */
 	int priority;   /* higher first, -100 to 100 */
@@ -52,6 +53,7 @@ struct slot_pending_ops {
 	void (*reserved[2])(void); /* NULL: what later versions add */
 };
 
+/* What the options of its submit said. */
 unsigned slot_action_slots(const struct slot_action *a);
 int slot_action_priority(const struct slot_action *a);
 /* The arg of its submit; NULL for an action that was not made by slot_executor_submit. */
@@ -69,11 +71,11 @@ struct slot_executor *slot_executor_new(struct slot_loop *loop, unsigned max_run
 void slot_executor_free(struct slot_executor *ex);
 
 /*
- * Submits an action; it starts from the loop once slots are free. Returns its future, one
- * reference being the caller's; the executor holds another until it is settled. Settling the
- * future of a pending action takes it out of the order: it never starts. NULL: out of memory, or
- * the executor is draining (*error, which may be NULL: -SLOT_ENOMEM, -SLOT_ECLOSED, or
- * -SLOT_EINVAL).
+ * Submits an action; it starts from the loop once slots are free. `cancel` and `options` may be
+ * NULL. Returns its future, one reference being the caller's; the executor holds another until it
+ * is settled. Settling the future of a pending action takes it out of the order: it never starts.
+ * NULL: *error (which may be NULL) is -SLOT_ENOMEM, -SLOT_ECLOSED (it is draining or was freed) or
+ * -SLOT_EINVAL (`start` is NULL, or the priority is out of range).
  */
 struct slot_future *slot_executor_submit(struct slot_executor *ex, slot_action_start_cb start,
     slot_action_cancel_cb cancel, void *arg, const struct slot_submit_options *options,
@@ -83,7 +85,7 @@ struct slot_future *slot_executor_submit(struct slot_executor *ex, slot_action_s
 void slot_executor_set_max_running(struct slot_executor *ex, unsigned max_running);
 unsigned slot_executor_max_running(const struct slot_executor *ex);
 
-/* While paused nothing starts. */
+/* While paused nothing starts; what runs goes on. */
 void slot_executor_pause(struct slot_executor *ex);
 void slot_executor_resume(struct slot_executor *ex);
 
