@@ -75,9 +75,8 @@ installed() { # $1: DESTDIR
 }
 
 install_and_list() { # $1: the build directory, $2: DESTDIR, $3: what it is called
-	local log=$tmp/install.log
-	make -s -C "$1" install DESTDIR="$2" >"$log" 2>&1
-	result "$3: make install" "$([ $? -eq 0 ] || tail -n 20 "$log")"
+	make -s -C "$1" install DESTDIR="$2" >"$tmp/install.log" 2>&1 ||
+		{ result "$3: make install" "$(tail -n 20 "$tmp/install.log")"; finish; }
 	result "$3: files and modes (< wanted, > there)" \
 		"$(diff <(expected "$1" | LC_ALL=C sort) <(installed "$2" | LC_ALL=C sort) | grep '^[<>]')"
 	result "$3: directories that not everybody can read" "$(find "$2" -mindepth 1 -type d ! -perm 755)"
