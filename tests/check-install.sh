@@ -52,6 +52,7 @@ expected() { # $1: the build directory; modes and paths below DESTDIR
 	printf -- '-rwxr-xr-x %s\n' "$bin/slotctl" "$bin/slotd" "$libexec/slotd-launcher" \
 		"$lib/libslot.la" "$lib/libslot.so.0.0.0"
 	printf 'lrwxrwxrwx %s -> libslot.so.0.0.0\n' "$lib/libslot.so" "$lib/libslot.so.0"
+	[ ! -e "$1/.libs/libslot.a" ] || printf -- '-rw-r--r-- %s\n' "$lib/libslot.a"
 	for file in client combine executor future loop; do
 		printf -- '-rw-r--r-- %s\n' "$include/slot/$file.h"
 	done
