@@ -74,8 +74,8 @@ struct slot_client_options {
 	/* The connection is over: -SLOT_ECLOSED (the daemon closed it, and did not come back where
 	 * `reconnect` was set, or it was never known whether it is durable: its first hello had no
 	 * answer yet), -SLOT_EPROTOCOL (it sent what is no slot/1) or -SLOT_ENOMEM (no memory to
-	 * make it anew); `why` is one line for people. All open calls, jobs and streams have failed with that code by then. Not
-	 * called by slot_client_free. */
+	 * make it anew); `why` is one line for people. All open calls, jobs and streams have
+	 * failed with that code by then. Not called by slot_client_free. */
 	void (*on_disconnect)(struct slot_client *client, int code, const char *why, void *arg);
 	/* After slot_client_writable said false: there is room again. */
 	void (*on_writable)(struct slot_client *client, void *arg);

@@ -2,6 +2,7 @@
 #include "client_fixture.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -326,7 +327,113 @@ START_TEST(a_descriptor_that_is_none_refuses_the_call)
 }
 END_TEST
 
+static unsigned
+open_descriptors(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+START_TEST(descriptors_are_not_left_open_whatever_becomes_of_the_call)
+{
+	struct rlimit was, few;
+	int fds[SLOT_CLIENT_FDS_MAX + 1], error = 0;
+	unsigned before;
+	struct slot_future *f;
+
+	for (int i = 0; i <= SLOT_CLIENT_FDS_MAX; i++)
+		fds[i] = 0;
+	settle();
+	before = open_descriptors();
+	/* Too many are refused. */
+	ck_assert_ptr_null(slot_client_submit_fds(client, json_object(), fds,
+	    SLOT_CLIENT_FDS_MAX + 1, &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+	/* There are none left after the first few. */
+	getrlimit(RLIMIT_NOFILE, &was);
+	few = was;
+	for (few.rlim_cur = 3; fcntl((int)few.rlim_cur, F_GETFD) >= 0; few.rlim_cur++)
+		;
+	few.rlim_cur += 2;
+	setrlimit(RLIMIT_NOFILE, &few);
+	f = slot_client_call_fds(client, "x", NULL, fds, SLOT_CLIENT_FDS_MAX, &error);
+	setrlimit(RLIMIT_NOFILE, &was);
+	ck_assert_ptr_null(f);
+	ck_assert_int_eq(error, -SLOT_ENOMEM);
+	ck_assert_uint_eq(open_descriptors(), before);
+	/* Sent: they are the daemon's. */
+	f = slot_client_call_fds(client, "x", NULL, fds, SLOT_CLIENT_FDS_MAX, NULL);
+	ck_assert_uint_eq(open_descriptors(), before + SLOT_CLIENT_FDS_MAX);
+	settle();
+	ck_assert_uint_eq(open_descriptors(), before);
+	slot_future_unref(f);
+	/* Not sent, for the daemon hung up or the client is gone. */
+	f = slot_client_call_fds(client, "x", NULL, fds, 2, NULL);
+	slot_client_free(client);
+	client = NULL;
+	ck_assert_uint_eq(open_descriptors(), before - 1);
+	slot_future_unref(f);
+}
+END_TEST
+
+static unsigned
+descriptors_for_children(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) == 0;
+	return n;
+}
+
+START_TEST(no_descriptor_of_ours_is_inherited)
+{
+	unsigned before = descriptors_for_children(), open_before;
+	const int fd = 0;
+
+	start();
+	open_before = open_descriptors();
+	slot_future_unref(slot_client_call_fds(client, "x", NULL, &fd, 1, NULL));
+	ck_assert_uint_eq(open_descriptors(), open_before + 1);
+	ck_assert_uint_eq(descriptors_for_children(), before);
+	stop();
+}
+END_TEST
+
 /* ---- writing ---- */
+
+/* Longer than the socket takes at once, and pieces nearly as large as a line may be. */
+START_TEST(large_input_goes_out_whole_and_in_order)
+{
+	const size_t piece = 780000; /* 1,040,000 as base64 */
+	char *data = malloc(piece), *line;
+	size_t len;
+
+	for (int i = 0; i < 3; i++) {
+		memset(data, 0x80 + i, piece);
+		slot_future_unref(call("stdin.write", json_pack("{s:i, s:o}", "job", 1, "data",
+		    slot_json_from_bytes(data, piece))));
+	}
+	for (int i = 0; i < 3; i++) {
+		line = next_line();
+		json_t *request = json_loads(line, 0, NULL);
+		char *bytes = slot_json_to_bytes(json_object_get(json_object_get(request, "params"),
+		    "data"), &len);
+
+		memset(data, 0x80 + i, piece);
+		ck_assert_uint_eq(len, piece);
+		ck_assert_int_eq(memcmp(bytes, data, len), 0);
+		free(bytes);
+		json_decref(request);
+		free(line);
+	}
+	hear_nothing();
+	free(data);
+}
+END_TEST
 
 START_TEST(a_daemon_that_reads_nothing_is_felt_and_room_is_told)
 {
@@ -741,6 +848,8 @@ main(void)
 	tcase_add_test(tc, what_the_daemon_would_not_read_is_refused);
 	tcase_add_test(tc, descriptors_arrive_with_the_last_byte_of_their_line);
 	tcase_add_test(tc, a_descriptor_that_is_none_refuses_the_call);
+	tcase_add_test(tc, descriptors_are_not_left_open_whatever_becomes_of_the_call);
+	tcase_add_test(tc, large_input_goes_out_whole_and_in_order);
 	tcase_add_test(tc, a_line_that_is_no_json_ends_the_connection);
 	tcase_add_test(tc, a_line_that_is_no_reply_ends_the_connection);
 	tcase_add_test(tc, an_answer_to_nothing_ends_the_connection);
@@ -753,6 +862,7 @@ main(void)
 	suite_add_tcase(suite, tc);
 	tcase_add_test(own, requests_may_follow_before_hello_is_answered);
 	tcase_add_test(own, a_session_is_handed_on);
+	tcase_add_test(own, no_descriptor_of_ours_is_inherited);
 	tcase_add_test(own, an_answer_to_hello_that_is_no_object_ends_the_connection);
 	tcase_add_test(own, a_daemon_that_reads_nothing_is_felt_and_room_is_told);
 	tcase_add_test(own, a_call_refused_for_want_of_room_is_told_when_there_is_some);

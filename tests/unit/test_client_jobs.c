@@ -402,6 +402,138 @@ START_TEST(cancelling_a_gather_cancels_its_jobs)
 }
 END_TEST
 
+START_TEST(a_time_that_is_up_leaves_the_jobs_alone)
+{
+	struct slot_future *f[2];
+	void *result;
+
+	submit_many(f, 2);
+	struct slot_as_completed *ac = slot_as_completed_new(loop, f, 2, 1, NULL, NULL, NULL);
+	struct slot_future *wait = slot_wait(loop, f, 2, SLOT_ALL_COMPLETED, 1, NULL);
+
+	complete(2, 102, 50, "exited", 0);
+	ck_assert_int_eq(slot_client_run(client, wait, PATIENCE_MS), 0);
+	ck_assert_int_eq(slot_future_result(wait, &result), 0);
+	const struct slot_wait_result *waited = result;
+
+	ck_assert(waited->timed_out);
+	ck_assert_uint_eq(waited->ndone, 1);
+	ck_assert_ptr_eq(waited->pending[0], f[0]);
+	slot_future_unref(slot_as_completed_next(ac));
+	while (slot_as_completed_status(ac) == 1) {
+		poll(NULL, 0, 1);
+		settle();
+	}
+	ck_assert_int_eq(slot_as_completed_status(ac), -SLOT_ETIMEOUT);
+	hear_nothing(); /* nobody was cancelled */
+	complete(2, 101, 51, "exited", 0);
+	ck_assert_int_eq(slot_future_result(f[0], NULL), 0);
+	slot_as_completed_free(ac);
+	slot_future_unref(wait);
+	drop(f, 2);
+}
+END_TEST
+
+START_TEST(what_others_cancel_or_what_fails_ends_a_gather_and_not_the_rest)
+{
+	struct slot_future *f[3], *all[2];
+	int code;
+	void *detail;
+
+	submit_many(f, 3);
+	all[0] = slot_gather(loop, f, 2, SLOT_GATHER_RAISE, NULL);
+	all[1] = slot_gather(loop, f + 1, 2, SLOT_GATHER_RAISE, NULL);
+	complete(2, 101, 50, "cancelled", 0);
+	ck_assert(slot_future_cancelled(f[0]));
+	ck_assert_int_eq(slot_job_completion(f[0])->outcome, SLOT_OUTCOME_CANCELLED);
+	fails_with(all[0], -SLOT_ECANCELLED);
+	complete(2, 103, 51, "exited", 9);
+	ck_assert_int_eq(slot_future_exception(all[1], &code, &detail), 0);
+	ck_assert_int_eq(code, -SLOT_EFAILED);
+	ck_assert_uint_eq(((struct slot_gather_failure *)detail)->index, 1);
+	ck_assert(!slot_future_done(f[1]));
+	hear_nothing();
+	complete(2, 102, 52, "exited", 0);
+	ck_assert_int_eq(slot_future_result(f[1], NULL), 0);
+	drop(all, 2);
+	drop(f, 3);
+}
+END_TEST
+
+static int limited_made, limited_items, limited_cancelled;
+
+static struct slot_future *
+submit_next(void *arg)
+{
+	(void)arg;
+	limited_made++;
+	return submit();
+}
+
+static void
+limited_item(struct slot_future *f, void *arg)
+{
+	(void)arg;
+	limited_items++;
+	limited_cancelled += slot_future_cancelled(f);
+}
+
+START_TEST(limited_submits_as_jobs_end_and_passes_a_cancel_down)
+{
+	limited_made = limited_items = limited_cancelled = 0;
+	struct slot_future *all = slot_limited(loop, 2, submit_next, limited_item, NULL, NULL);
+
+	hear(SUBSCRIBE);
+	for (int i = 0; i < 2; i++)
+		free(next_line());
+	hear_nothing();
+	accept_as(3, 101);
+	accept_as(4, 102);
+	complete(2, 102, 50, "exited", 1);
+	ck_assert_int_eq(limited_made, 3); /* one ended, one more was made: request 5 */
+	free(next_line());
+	slot_future_cancel(all);
+	/* One is a job, and one may not be one yet. */
+	hear_cancel(6, 101);
+	hear("{\"jsonrpc\":\"2.0\",\"method\":\"$/cancel\",\"params\":{\"id\":5}}");
+	ck_assert(!slot_future_done(all));
+	accept_as(5, 103);
+	hear_cancel(7, 103);
+	complete(2, 103, 51, "cancelled", 0);
+	complete(2, 101, 52, "cancelled", 0);
+	ck_assert(slot_future_cancelled(all));
+	ck_assert_int_eq(limited_made, 3);
+	ck_assert_int_eq(limited_items, 3);
+	ck_assert_int_eq(limited_cancelled, 2);
+	slot_future_unref(all);
+}
+END_TEST
+
+START_TEST(combinators_outlive_the_client)
+{
+	struct slot_future *f[3];
+
+	submit_many(f, 3);
+	struct slot_future *all = slot_gather(loop, f, 3, SLOT_GATHER_RETURN_EXCEPTIONS, NULL);
+	struct slot_as_completed *ac = slot_as_completed_new(loop, f, 3, SLOT_NO_TIMEOUT, NULL,
+	    NULL, NULL);
+
+	drop(f, 3);
+	slot_client_free(client);
+	client = NULL;
+	settle();
+	ck_assert_int_eq(slot_future_result(all, NULL), 0);
+	for (int i = 0; i < 3; i++) {
+		struct slot_future *next = slot_as_completed_next(ac);
+
+		fails_with(next, -SLOT_ECLOSED);
+		slot_future_unref(next);
+	}
+	slot_future_unref(all);
+	slot_as_completed_free(ac);
+}
+END_TEST
+
 /* ---- streams ---- */
 
 static char told[1000];
@@ -613,6 +745,10 @@ main(void)
 	tcase_add_test(tc, attach_to_nothing_is_refused);
 	tcase_add_test(tc, as_completed_gives_jobs_in_finish_order);
 	tcase_add_test(tc, cancelling_a_gather_cancels_its_jobs);
+	tcase_add_test(tc, a_time_that_is_up_leaves_the_jobs_alone);
+	tcase_add_test(tc, what_others_cancel_or_what_fails_ends_a_gather_and_not_the_rest);
+	tcase_add_test(tc, limited_submits_as_jobs_end_and_passes_a_cancel_down);
+	tcase_add_test(tc, combinators_outlive_the_client);
 	tcase_add_test(tc, a_stream_tells_items_gaps_credit_and_its_end);
 	tcase_add_test(tc, a_cancelled_stream_ends_as_cancelled);
 	tcase_add_test(tc, a_stream_ends_with_an_error_or_the_connection);
