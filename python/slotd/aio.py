@@ -156,10 +156,12 @@ class Client:
         At most ``limit`` of them are submitted and not yet taken from here; the iterable is asked
         for no more than that. A command is an argv, or a mapping with ``argv`` and options of its
         own. Leaving the loop early (``break``, ``aclose``, an error of the iterable, a submit that
-        is refused) cancels what still runs.
+        is refused) cancels what still runs; so does the end of the client, unless ``lifetime`` is
+        "detached".
         """
         if limit < 1:
             raise ValueError(f"limit is {limit}, must be at least 1")
+        bound = {} if "lifetime" in self._specs else {"lifetime": "bound"}
         running: Set[JobFuture] = set()
         done: Deque[JobFuture] = collections.deque()
         wake = asyncio.Event()
@@ -173,7 +175,7 @@ class Client:
 
         def start(command: Command) -> None:
             own = {"argv": command} if not isinstance(command, Mapping) else command
-            spec = {**options, **own}
+            spec = {**bound, **options, **own}
             future = self.submit(spec.pop("argv"), **spec)
             running.add(future)
             future.add_done_callback(on_done)

@@ -86,28 +86,28 @@ class _Wire(asyncio.Protocol):
         self.over: "asyncio.Future[None]" = loop.create_future()
         self.paused = False
         self._lines = wire.Lines()
-        self._error: Optional[Exception] = None
+        self.error: Optional[Exception] = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self._error is not None:
+        if self.error is not None:
             return
         try:
             for line in self._lines.feed(data):
                 if line and line != b"\r":
                     self.on_line(line)
         except ProtocolError as error:
-            self._error = error
+            self.error = error
             self.transport.abort()
             self.on_lost(error)  # now, not in a later turn: nothing is sent any more
 
     def connection_lost(self, error: Optional[Exception]) -> None:
         if not self.over.done():
             self.over.set_result(None)
-        self.on_lost(self._error or ConnectionLost(str(error or "the daemon closed the connection")))
+        self.on_lost(self.error or ConnectionLost(str(error or "the daemon closed the connection")))
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -319,8 +319,8 @@ class Connection:
             if isinstance(error, ConnectionLost):
                 raise ConnectionLost(f"{self._path}: no answer to hello: {error}") from error
             raise
-        if wire_.over.done():
-            raise ConnectionLost(f"{self._path}: the daemon closed the connection after hello")
+        if wire_.error is not None or wire_.over.done():
+            raise wire_.error or ConnectionLost(f"{self._path}: closed after hello")
         wire_.on_line, wire_.on_lost, wire_.on_writable = self._on_line, self._on_lost, self._pump
         self._wire = wire_
         self._pump()
@@ -362,23 +362,24 @@ class Connection:
         if self._progress:
             self._progress, self._pause = False, _PAUSE_FIRST
             self._until = self._loop.time() + self._reconnect
-        self._finding = self._loop.create_task(self._find_again())
+        self._finding = self._loop.create_task(self._find_again(why))
 
-    async def _find_again(self) -> None:
+    async def _find_again(self, why: Exception) -> None:
+        error: Exception = why
         try:
-            while True:
+            while self._loop.time() < self._until:
                 await asyncio.sleep(self._pause)
                 self._pause = min(2 * self._pause, _PAUSE_MOST)
                 try:
                     await self._connect()
                     return
-                except (ConnectionLost, RemoteError) as error:
-                    if self._loop.time() >= self._until:
-                        raise ConnectionLost(f"not found again in {self._reconnect:g} s: {error}") \
-                            from error
-        except Exception as error:
-            self._give_up(error)
-            if not isinstance(error, (ConnectionLost, ProtocolError)):
+                except (ConnectionLost, RemoteError) as refusal:
+                    error = refusal
+            raise ConnectionLost(f"slotd was not found again in {self._reconnect:g} s: {error}") \
+                from error
+        except Exception as end:
+            self._give_up(end)
+            if not isinstance(end, (ConnectionLost, ProtocolError)):
                 raise
 
     def _give_up(self, why: Exception) -> None:

@@ -35,10 +35,8 @@ class ExecutorFuture(concurrent.futures.Future[Completion]):
     job: Optional[int] = None
     completion: Optional[Completion] = None
 
-    def __init__(self, worker: "_Worker") -> None:
-        super().__init__()
-        self._worker: Optional["_Worker"] = worker
-        self._started = False
+    _conversation: Optional["_Conversation"] = None
+    _started = False
 
     def cancel(self) -> bool:
         """Cancels the job, be it pending or, unlike a function on a thread, running. True if the
@@ -46,23 +44,23 @@ class ExecutorFuture(concurrent.futures.Future[Completion]):
         once and ``result`` raises CancelledError; ``wait`` and ``as_completed`` give the future out
         when the job has ended."""
         cancelled = super().cancel()
-        worker = self._worker
-        if cancelled and worker is not None:
-            worker.cancel(self)
+        conversation = self._conversation
+        if cancelled and conversation is not None:
+            conversation.cancel(self)
         return cancelled
 
     def running(self) -> bool:
         """Whether the job runs, as the daemon says now: where it isn't known to have started this
         asks, and takes a moment. (Done callbacks must not wait: in them it says what is known.)"""
-        worker = self._worker
-        if self.done() or worker is None or self.job is None:
+        conversation = self._conversation
+        if self.done() or conversation is None or self.job is None:
             return False
         if not self._started:
-            self._started = worker.is_running(self.job)
+            self._started = conversation.is_running(self.job)
         return self._started and not self.done()
 
 
-class _Worker:
+class _Conversation:
     """A thread with a loop with a client. It knows nothing of the SlotExecutor, so that one that
     nobody has any more can go."""
 
@@ -76,7 +74,7 @@ class _Worker:
         self._todo: Deque[Tuple[ExecutorFuture, Optional[aio.Prepared]]] = collections.deque()
         self._awake = False
         self._futures: Dict[ExecutorFuture, Optional[aio.JobFuture]] = {}
-        self._client: Optional[aio.Client] = None
+        self.client: Optional[aio.Client] = None
         ready: "concurrent.futures.Future[None]" = concurrent.futures.Future()
         self.thread = threading.Thread(target=lambda: asyncio.run(self._serve(path, options, ready)),
                                        name="slotd", daemon=True)
@@ -85,15 +83,15 @@ class _Worker:
             ready.result()
         finally:
             del ready
-        _workers.add(self)
+        _conversations.add(self)
 
     async def _serve(self, path: Path, options: Dict[str, Any],
                      ready: "concurrent.futures.Future[None]") -> None:
         """The life of the thread: it ends after shutdown, when no future is left."""
         self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         try:
-            self._client = aio.Client(path, **options)
-            await self._client.connect()
+            self.client = aio.Client(path, **options)
+            await self.client.connect()
         except BaseException as error:
             ready.set_exception(error)
             return
@@ -102,32 +100,32 @@ class _Worker:
         try:
             await self._over.wait()
         finally:
-            await self._client.close()
-            _workers.discard(self)
+            await self.client.close()
+            _conversations.discard(self)
 
     # ---- from any thread ----
 
     def _check_open(self) -> None:
         if self.shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        broken = self._client.lost if self._client is not None else None
+        broken = self.client.lost if self.client is not None else None
         if broken is not None:
             raise BrokenSlotExecutor(f"the daemon is gone: {broken}") from broken
 
-    def submit(self, argv: Sequence[wire.Text], options: Dict[str, Any]) -> ExecutorFuture:
+    def submit(self, future: ExecutorFuture, argv: Sequence[wire.Text],
+               options: Dict[str, Any]) -> None:
         if os.getpid() != self.pid:
             raise RuntimeError("this SlotExecutor belongs to the process that this one was forked "
                                "from: make another one here")
         self._check_open()
-        assert self._client is not None
-        prepared = self._client._prepare(argv, options)  # what is wrong is told here
-        future = ExecutorFuture(self)
+        assert self.client is not None
+        prepared = self.client._prepare(argv, options)  # what is wrong is told here
+        future._conversation = self
         with self.lock:
             self._check_open()
             self._futures[future] = None
             self._todo.append((future, prepared))
             self._wake()
-        return future
 
     def cancel(self, future: ExecutorFuture) -> None:
         """Its owner has cancelled it."""
@@ -165,10 +163,10 @@ class _Worker:
     def is_running(self, job: int) -> bool:
         if threading.current_thread() is self.thread or os.getpid() != self.pid:
             return False
-        assert self._client is not None
+        assert self.client is not None
         try:
             asked = asyncio.run_coroutine_threadsafe(
-                self._client.call("job.get", {"job": job}, again=True), self.loop)
+                self.client.call("job.get", {"job": job}, again=True), self.loop)
         except RuntimeError:
             return False
         try:
@@ -203,9 +201,9 @@ class _Worker:
         self.loop.call_soon(self._work)
 
     def _start(self, future: ExecutorFuture, prepared: aio.Prepared) -> None:
-        assert self._client is not None
+        assert self.client is not None
         try:
-            job = self._client._start(prepared)
+            job = self.client._start(prepared)
         except Exception as error:
             self._settle(future, error=error)
             return
@@ -234,7 +232,7 @@ class _Worker:
             else:
                 assert result is not None
                 future.set_result(result)
-        future._worker = None
+        future._conversation = None
         with self.lock:
             self._futures.pop(future, None)
         self._end_if_idle()
@@ -259,8 +257,8 @@ class SlotExecutor(concurrent.futures.Executor):
     """
 
     def __init__(self, path: Path = None, **options: Any) -> None:
-        self._worker = _Worker(path, options)
-        self._finalizer = weakref.finalize(self, self._worker.abandon)
+        self._conversation = _Conversation(path, options)
+        self._finalizer = weakref.finalize(self, self._conversation.abandon)
         self._finalizer.atexit = False  # _finish_all does more
 
     def submit(self, argv: Sequence[wire.Text], /,  # type: ignore[override]
@@ -270,7 +268,11 @@ class SlotExecutor(concurrent.futures.Executor):
         Raises TypeError or ValueError for what can't be sent, BrokenSlotExecutor where the daemon is
         gone for good, RuntimeError after shutdown.
         """
-        return self._worker.submit(argv, options)
+        future = self._new_future()
+        self._conversation.submit(future, argv, options)
+        return future
+
+    _new_future = ExecutorFuture
 
     def map(self, fn: Union[Callable[..., Sequence[wire.Text]], Sequence[wire.Text]],  # type: ignore[override]
             *iterables: Iterable[Any], timeout: Optional[float] = None, chunksize: int = 1,
@@ -294,15 +296,12 @@ class SlotExecutor(concurrent.futures.Executor):
 
         def results() -> Iterator[Completion]:
             try:
-                while futures:
-                    future = futures[0]
-                    completion = future.result(None if end is None else end - time.monotonic())
-                    futures.popleft()
-                    del future
+                while futures:  # neither a future nor its result is held while it is looked at
+                    taken = [_result(futures.popleft(),
+                                     None if end is None else end - time.monotonic())]
                     for args in itertools.islice(inputs, 1 if buffersize else 0):
                         futures.append(self.submit(make(*args), **options))
-                    yield completion
-                    del completion
+                    yield taken.pop()
             finally:
                 for future in futures:
                     future.cancel()
@@ -312,23 +311,32 @@ class SlotExecutor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more. ``wait``: returns when all futures are done. ``cancel_futures``: cancels
         those that are not, pending and (for here that can be) running, and their jobs."""
-        self._worker.end(cancel=cancel_futures)
+        self._conversation.end(cancel=cancel_futures)
         if wait:
-            self._worker.join()
+            self._conversation.join()
+
+
+def _result(future: ExecutorFuture, timeout: Optional[float]) -> Completion:
+    """Its result; cancelled if there is none in time."""
+    try:
+        return future.result(timeout)
+    finally:
+        future.cancel()
+        del future  # its exception would hold it by way of this frame
 
 
 def _append(argv: Sequence[wire.Text], *args: Any) -> Sequence[wire.Text]:
     return [*argv, *(arg if isinstance(arg, (bytes, os.PathLike)) else str(arg) for arg in args)]
 
 
-_workers: Set[_Worker] = set()
+_conversations: Set[_Conversation] = set()
 
 
 @atexit.register
 def _finish_all() -> None:
     """As the executors of the standard library: what was submitted is waited for."""
-    workers = list(_workers)
-    for worker in workers:
-        worker.end()
-    for worker in workers:
-        worker.join()
+    conversations = list(_conversations)
+    for conversation in conversations:
+        conversation.end()
+    for conversation in conversations:
+        conversation.join()

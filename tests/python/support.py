@@ -42,6 +42,10 @@ class Case(unittest.IsolatedAsyncioTestCase):
         """Waits for a condition with a deadline."""
         return await eventually(condition, 20, what)
 
+    async def open_gate(self, name, text=""):
+        """Lets go whoever reads this FIFO."""
+        await self.in_thread(lambda: Path(name).write_text(text, "ascii"))
+
     async def in_thread(self, fn, *args):
         """A blocking call beside the loop that the daemon is watched from."""
         return await asyncio.get_running_loop().run_in_executor(None, fn, *args)

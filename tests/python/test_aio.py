@@ -26,7 +26,7 @@ class Futures(Case):
                        for n, gate in enumerate(gates)]
             seen = []
             for n, future in zip((2, 0, 1), asyncio.as_completed(futures)):
-                await self.in_thread(lambda g=gates[n]: open(g, "w").write("go\n"))
+                await self.open_gate(gates[n], "go\n")
                 completion = await future
                 seen.append((completion.tag, completion.stdout, completion.ok))
             self.assertEqual(seen, [(2, b"go\n", True), (0, b"go\n", True), (1, b"go\n", True)])
@@ -114,7 +114,7 @@ class Futures(Case):
             future = client.submit(sh('read x <"$1"; true', gate))
             job = await future.submitted()
             async with Client(self.path) as other:  # the line that tells of it is on its way
-                await self.in_thread(lambda: open(gate, "w").close())
+                await self.open_gate(gate)
                 self.assertEqual((await other.attach(job)).outcome, "exited")
             if not future.done():
                 self.assertTrue(future.cancel())
@@ -166,7 +166,7 @@ class Futures(Case):
             os.mkfifo(gate)
             first = client.submit(sh('read x <"$1"', gate))
             attached = other.attach(await first.submitted())
-            await self.in_thread(lambda: open(gate, "w").write("go\n"))
+            await self.open_gate(gate, "go\n")
             self.assertEqual((await attached).job, (await first).job)
             self.assertEqual((await other.attach(first.job)).job, first.job)
             with self.assertRaises(slotd.RemoteError) as caught:
@@ -352,7 +352,7 @@ class Restarts(Case):
             waiting = [client.submit(["echo", str(n)], after=[running.job]) for n in range(20)]
             await asyncio.gather(*(f.submitted() for f in waiting))
             await self.daemon.restart()
-            await self.in_thread(lambda: open(gate, "w").write("go\n"))
+            await self.open_gate(gate, "go\n")
             self.assertEqual((await running).stdout, b"go\n")
             done = await asyncio.gather(*waiting)
             self.assertEqual([c.stdout for c in done], [b"%d\n" % n for n in range(20)])
@@ -386,7 +386,7 @@ class Restarts(Case):
             follow = client.follow(await future.submitted())
             self.assertEqual(await follow.__anext__(), (1, b"one\n"))
             await self.daemon.restart()
-            await self.in_thread(lambda: open(gate, "w").write("two\n"))
+            await self.open_gate(gate, "two\n")
             self.assertEqual(await _collect(follow), {1: b"two\n", 2: b"err\n"})
 
     async def test_another_instance_ends_what_was_open(self):

@@ -1,22 +1,39 @@
 """slotd.SlotExecutor: jobs as concurrent.futures futures."""
 
+import asyncio
 import concurrent.futures
+import gc
 import os
+import pickle
 import subprocess
 import sys
 import threading
+import time
+import unittest
 
-from support import ROOT, Case
+from support import ROOT, Case, scaled
 
 import slotd
+
+
+def sh(script, *args):
+    return ["sh", "-c", script, "sh", *args]
+
+
+def wait_for_id(future):
+    end = time.monotonic() + scaled(60)
+    while future.job is None:
+        assert time.monotonic() < end and not future.done(), future
+        time.sleep(0.001)
+    return future.job
 
 
 class Executor(Case):
     """Each test body runs in a thread; the daemon is watched from the loop."""
 
-    async def run_blocking(self, body):
+    async def run_blocking(self, body, **options):
         def run():
-            with slotd.SlotExecutor(self.path) as executor:
+            with slotd.SlotExecutor(self.path, **options) as executor:
                 return body(executor)
 
         return await self.in_thread(run)
@@ -66,7 +83,7 @@ class Executor(Case):
                 future.result()
 
         await self.run_blocking(body)
-        self.assertEqual(self.daemon.jobs_alive(), [])
+        await self.until(lambda: not self.daemon.jobs_alive(), "the ends of all processes")
 
     async def test_shutdown(self):
         def body(executor):
@@ -127,6 +144,185 @@ class Executor(Case):
         self.assertEqual(status, 0)
         with open(mark, encoding="ascii") as file:
             self.assertEqual(file.read(), "done\n")
+
+
+    async def test_a_cancelled_future_is_given_out_when_its_job_has_ended(self):
+        def body(executor):
+            future = executor.submit(sh("trap 'sleep 0.2; exit 9' TERM; echo >\"$1\"; while :; do sleep 0.01; done",
+                                        gate))
+            open(gate).close()  # it runs, and the trap is set
+            self.assertTrue(future.cancel())
+            self.assertTrue(future.cancelled() and future.done())
+            self.assertIsNone(future.completion)
+            self.assertIs(next(concurrent.futures.as_completed([future], timeout=60)), future)
+            self.assertEqual(future.completion.outcome, "cancelled")
+            self.assertTrue(future.cancel())
+            done = executor.submit(["true"])
+            done.result(timeout=60)
+            self.assertFalse(done.cancel())
+
+        gate = self.file("gate")
+        os.mkfifo(gate)
+        await self.run_blocking(body)
+
+    async def test_running_is_what_the_daemon_says(self):
+        def body(executor):
+            first = executor.submit(sh('read x <"$1"', gate))
+            behind = [executor.submit(["true"], after_policy="any", after=[wait_for_id(first)])
+                      for _ in range(2)]
+            wait_for_id(behind[1])
+            self.assertEqual([f.running() for f in (first, *behind)], [True, False, False])
+            open(gate, "w").close()
+            concurrent.futures.wait([first, *behind], timeout=60)
+            self.assertFalse(any(f.running() for f in (first, *behind)))
+
+        gate = self.file("gate")
+        os.mkfifo(gate)
+        await self.run_blocking(body)
+
+    async def test_map_reads_no_more_than_buffersize_ahead(self):
+        def body(executor):
+            asked = 0
+
+            def inputs():
+                nonlocal asked
+                for n in range(20):
+                    asked += 1
+                    yield n
+
+            taken = []
+            for completion in executor.map(["echo"], inputs(), buffersize=3):
+                taken.append(int(completion.stdout))
+                self.assertLessEqual(asked, len(taken) + 3)
+            self.assertEqual(taken, list(range(20)))
+            with self.assertRaises(ValueError):
+                executor.map(["echo"], [1], buffersize=0)
+
+        await self.run_blocking(body)
+
+    async def test_map_ends_at_a_failure_and_cancels_the_rest(self):
+        def body(executor):
+            with self.assertRaises(slotd.JobFailed):
+                list(executor.map(sh("exit $1"), [0, 1, 0], name="x"))
+            results = executor.map(sh("[ $1 = 0 ] || sleep 60"), [0, 1, 1], name="rest")
+            self.assertTrue(next(results).ok)
+            results.close()
+
+        await self.run_blocking(body)  # which waits for all of them
+        await self.until(lambda: not self.daemon.jobs_alive(), "the ends of all processes")
+
+    async def test_errors_can_be_pickled(self):
+        def body(executor):
+            with self.assertRaises(slotd.JobFailed) as caught:
+                executor.submit(sh("echo no; exit 3"), tag=[1]).result(timeout=60)
+            again = pickle.loads(pickle.dumps(caught.exception))
+            self.assertEqual((str(again), again.completion), (str(caught.exception),
+                                                              caught.exception.completion))
+            with self.assertRaises(slotd.RemoteError) as caught:
+                executor.submit(["ls"], priority=1000).result(timeout=60)
+            again = pickle.loads(pickle.dumps(caught.exception))
+            self.assertEqual((again.kind, again.data, str(again)),
+                             ("InvalidParams", caught.exception.data, str(caught.exception)))
+            self.assertIn("priority", str(again))
+
+        await self.run_blocking(body)
+
+    async def test_a_dead_daemon_breaks_the_executor(self):
+        daemon = self.daemon
+
+        def body(executor):
+            future = executor.submit(["sleep", "60"])
+            wait_for_id(future)
+            asyncio.run_coroutine_threadsafe(daemon.kill(), loop).result()
+            with self.assertRaises(slotd.ConnectionLost):
+                future.result(timeout=60)
+            with self.assertRaises(concurrent.futures.BrokenExecutor) as caught:
+                executor.submit(["true"])
+            self.assertIsInstance(caught.exception, slotd.ConnectionLost)
+            self.assertIsInstance(caught.exception.__cause__, slotd.ConnectionLost)
+
+        loop = asyncio.get_running_loop()
+        await self.run_blocking(body, reconnect=0)
+
+    async def test_nobody_listens_says_where_and_what_to_do(self):
+        with self.assertRaises(slotd.ConnectionLost) as caught:
+            slotd.SlotExecutor(self.file("nobody"))
+        for word in (self.file("nobody"), "No such file", "start slotd", "SLOTD_SOCKET"):
+            self.assertIn(word, str(caught.exception))
+        with self.assertRaises(TypeError):
+            slotd.SlotExecutor(self.path, tag=object())
+
+    async def test_one_that_is_dropped_ends_when_its_futures_have(self):
+        def body():
+            gate = self.file("gate")
+            os.mkfifo(gate)
+            executor = slotd.SlotExecutor(self.path)
+            thread = executor._conversation.thread
+            future = executor.submit(sh('read x <"$1"; true', gate))
+            del executor
+            gc.collect()
+            self.assertTrue(thread.is_alive())
+            open(gate, "w").close()
+            self.assertTrue(future.result(timeout=60).ok)
+            del future
+            thread.join(60)
+            self.assertFalse(thread.is_alive())
+
+        await self.in_thread(body)
+
+    async def test_a_cancel_before_it_is_passed_on_makes_no_job(self):
+        def body(executor):
+            executor.submit(["true"]).result(timeout=60)
+            stopped, go = threading.Event(), threading.Event()
+            executor._conversation.loop.call_soon_threadsafe(lambda: (stopped.set(), go.wait(60)))
+            stopped.wait(60)
+            future = executor.submit(["sleep", "60"], name="never")
+            future.cancel()
+            go.set()
+            concurrent.futures.wait([future], timeout=60)
+            self.assertIsNone(future.job)
+
+        await self.run_blocking(body)
+
+    @unittest.skipUnless(hasattr(os, "fork"), "no fork")
+    async def test_after_a_fork_the_child_is_told(self):
+        program = ("import os, slotd, sys\n"
+                   "e = slotd.SlotExecutor(sys.argv[1])\n"
+                   "f = e.submit(['sleep', '0.2'])\n"
+                   "pid = os.fork()\n"
+                   "if pid == 0:\n"
+                   "    f.cancel(); e.shutdown()\n"
+                   "    try:\n"
+                   "        e.submit(['true'])\n"
+                   "    except RuntimeError as error:\n"
+                   "        sys.exit(7 if 'fork' in str(error) else str(error))\n"
+                   "status = os.waitpid(pid, 0)[1]\n"
+                   "assert f.result().ok\n"
+                   "sys.exit(os.WEXITSTATUS(status))\n")
+        done = await self.run_program(program)
+        self.assertEqual((done.returncode, done.stderr), (7, ""))
+
+    async def run_program(self, program, *args, flags=()):
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return await self.in_thread(lambda: subprocess.run(
+            [sys.executable, *flags, "-c", program, self.path, *args], env=env, timeout=120,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+
+    async def test_a_program_that_closes_nothing_ends_without_a_storm(self):
+        program = ("import asyncio, slotd.aio, sys\n"
+                   "async def main():\n"
+                   "    client = slotd.aio.Client(sys.argv[1])\n"
+                   "    await client.connect()\n"
+                   "    futures = [client.submit(['sleep', '60'], lifetime='bound') for _ in range(50)]\n"
+                   "    await asyncio.gather(*(f.submitted() for f in futures))\n"
+                   "    items = client.map([['sleep', '60']] * 5, limit=5, lifetime='bound')\n"
+                   "    pending = asyncio.ensure_future(items.__anext__())\n"
+                   "    await asyncio.sleep(0.01)\n"
+                   "asyncio.run(main())\n")
+        done = await self.run_program(program, flags=("-X", "dev"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertLessEqual(done.stderr.count("ResourceWarning: unclosed"), 1, done.stderr)  # asyncio's own
+        self.assertNotIn("never", done.stderr)
 
 
 class MemoryExecutor(Executor):
