@@ -14,13 +14,13 @@ class Follow:
 
     def __init__(self, job: int, fds: Sequence[int]) -> None:
         self._job, self._fds = job, list(fds)
-        self._at: Dict[int, int] = dict.fromkeys(fds, 0)  # the byte to hand out next
-        self._next: Dict[int, int] = {}  # the byte that the daemon will send next
+        self._at: Dict[int, int] = dict.fromkeys(fds, 0)  # the byte to hand out next …
+        self._attempt = 0  # … of this attempt; each begins at 0 (0: not known yet)
 
     def params(self) -> Params:
-        off = min(self._at.values(), default=0)
-        self._next = dict.fromkeys(self._at, off)
-        return {"job": self._job, "fds": self._fds, "off": off}
+        params: Params = {"job": self._job, "fds": self._fds,
+                          "off": min(self._at.values(), default=0)}
+        return {**params, "attempt": self._attempt} if self._attempt else params
 
     @staticmethod
     def weigh(item: Params) -> int:
@@ -28,11 +28,13 @@ class Follow:
 
     def take(self, item: Params) -> Optional[Tuple[int, bytes]]:
         fd, off, data = int(item["fd"]), int(item["off"]), wire.to_bytes(item["data"])
-        if off < self._next[fd]:  # a further attempt of the job begins anew
-            self._at[fd] = off
-        self._next[fd] = off + len(data)
+        attempt = int(item.get("attempt", 1))
+        if self._attempt not in (0, attempt):
+            self._at = dict.fromkeys(self._at, 0)
+        self._attempt = attempt
+        end = off + len(data)
         data = data[max(0, self._at[fd] - off):]
         if not data:
             return None
-        self._at[fd] = self._next[fd]
+        self._at[fd] = end
         return fd, data

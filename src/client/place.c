@@ -18,7 +18,8 @@ place_init(struct place *p, int cursor, const json_t *params)
 	p->known = json_is_integer(since);
 	p->seq = p->known ? (uint64_t)json_integer_value(since) : 0;
 	for (int fd = 0; fd < PLACE_FDS; fd++)
-		p->next[fd] = p->sent[fd] = off > 0 ? off : 0;
+		p->next[fd] = off > 0 ? off : 0;
+	p->attempt = json_integer_value(json_object_get(params, "attempt"));
 }
 
 void
@@ -74,6 +75,20 @@ cut(json_t *item, int64_t off, int64_t to)
 	free(bytes);
 }
 
+/* Another attempt than the one before wrote the item: everything begins anew. */
+static void
+move_attempt(struct place *p, const json_t *item)
+{
+	const json_t *value = json_object_get(item, "attempt");
+	json_int_t attempt = value != NULL ? json_integer_value(value) : 1;
+
+	if (attempt < 1 || attempt > UINT32_MAX)
+		return;
+	for (int fd = 0; p->attempt > 0 && p->attempt != attempt && fd < PLACE_FDS; fd++)
+		p->next[fd] = 0;
+	p->attempt = attempt;
+}
+
 static bool
 move_offset(struct place *p, json_t *item, uint64_t *size, uint64_t *again)
 {
@@ -84,9 +99,7 @@ move_offset(struct place *p, json_t *item, uint64_t *size, uint64_t *again)
 	*size = (uint64_t)len;
 	if (fd < 0 || fd >= PLACE_FDS || off < 0 || off > RPC_INT_MAX)
 		return true; /* it is nowhere that we could go on from */
-	if (off < p->sent[fd])
-		p->next[fd] = off;
-	p->sent[fd] = off + len;
+	move_attempt(p, item);
 	int64_t told = p->next[fd] - off;
 
 	if (p->moved_on && told > 0 && told >= len) {
@@ -232,8 +245,8 @@ go_on_from_offset(struct place *p, json_t *params)
 		if (asked && (off < 0 || p->next[fd] < off))
 			off = p->next[fd];
 	}
-	for (int fd = 0; fd < PLACE_FDS; fd++)
-		p->sent[fd] = off;
+	if (p->attempt > 0 && set(params, "attempt", json_integer(p->attempt)) != 0)
+		return -SLOT_ENOMEM;
 	return set(params, "off", json_integer(off > 0 ? off : 0));
 }
 

@@ -21,8 +21,7 @@ struct place {
 	bool moved_on;          /* it was resumed: numbers of the daemon are not ours any more */
 	struct table told;      /* jobs */
 	int64_t next[PLACE_FDS]; /* byte of each descriptor */
-	int64_t sent[PLACE_FDS]; /* so far this connection has come: an item before it is of
-				  * another attempt, whose output begins anew */
+	int64_t attempt;         /* that they are of, each begins at 0; 0: nothing came yet */
 	bool windowed;
 	uint64_t outstanding;   /* told and not credited */
 	uint64_t swallow;       /* of it, what an earlier connection told: no credit goes out */

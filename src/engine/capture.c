@@ -23,6 +23,7 @@ struct capture {
 	void *arg;
 	struct slot_call news;
 	struct capture_stream streams[2];
+	uint32_t attempt;
 	unsigned refs; /* at 0 it lives on until the thread gave its pipes back */
 	bool want_data;
 	bool has_data; /* on_data is due */
@@ -305,11 +306,18 @@ capture_name(struct capture *c, uint64_t job, uint32_t attempt)
 {
 	int i;
 
+	c->attempt = attempt;
 	for (i = 0; c->pool->spool && i < 2; i++) {
 		struct ring_name name = {job, attempt, (uint8_t)(i + 1)};
 
 		ring_set_spool(&c->streams[i].ring, c->pool->spool, &name);
 	}
+}
+
+uint32_t
+capture_attempt(const struct capture *c)
+{
+	return c->attempt;
 }
 
 int

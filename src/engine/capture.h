@@ -118,6 +118,9 @@ void capture_name(struct capture *c, uint64_t job, uint32_t attempt);
  * bytes. */
 int capture_adopt(struct capture *c, int stream, int read_end);
 
+/* As named; 0: it has no name. */
+uint32_t capture_attempt(const struct capture *c);
+
 /* A copy (close-on-exec) of the read end, as long as the loop reads it. -errno: -EMFILE, -EBADF. */
 int capture_dup_read_end(const struct capture *c, int stream);
 

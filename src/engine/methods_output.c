@@ -92,6 +92,7 @@ struct follow {
 	struct capture *capture; /* counted: the attempt whose output is being sent */
 	bool wanted[2];
 	int64_t off[2];
+	int64_t attempt; /* that `off` is of; MSG_NULL: not known yet */
 	bool linked;
 	bool forgotten; /* by job.forget, with output that was still to be sent */
 	int error; /* errno of a read that failed */
@@ -117,21 +118,31 @@ follow_drop(struct request *req, bool cancelled)
 	follow_free(req->state);
 }
 
-/* Another attempt has output of its own, from 0. What was begun with a capture is read to its end
- * there, though the row may have given it to history meanwhile. */
+/* Another attempt has output of its own, from 0. */
 static void
-follow_attempt(struct follow *f)
+follow_attempt(struct follow *f, int64_t attempt)
+{
+	if (f->attempt != MSG_NULL && f->attempt != attempt)
+		f->off[0] = f->off[1] = 0;
+	f->attempt = attempt;
+}
+
+/* What was begun with a capture is read to its end there, though the row may have given it to
+ * history meanwhile. */
+static void
+follow_newest(struct follow *f)
 {
 	struct capture *c = f->row->output;
 
+	if (c == NULL && f->capture == NULL && f->row->phase == ROW_DONE)
+		follow_attempt(f, f->row->attempt);
 	if (c == f->capture || c == NULL)
 		return;
-	if (f->capture != NULL) {
+	if (f->capture != NULL)
 		capture_unref(f->capture);
-		f->off[0] = f->off[1] = 0;
-	}
 	f->capture = capture_ref(c);
 	capture_want_data(c, true);
+	follow_attempt(f, capture_attempt(c));
 }
 
 enum follow_step { FOLLOW_QUIET, FOLLOW_SENT, FOLLOW_SUSPENDED };
@@ -139,7 +150,10 @@ enum follow_step { FOLLOW_QUIET, FOLLOW_SENT, FOLLOW_SUSPENDED };
 static void
 follow_send(struct follow *f, int i, int64_t at, struct msg_bytes data)
 {
-	struct msg_output_item item = { .fd = i + 1, .off = at, .data = data };
+	struct msg_output_item item = {
+		.fd = i + 1, .off = at, .attempt = f->attempt > 1 ? f->attempt : MSG_NULL,
+		.data = data,
+	};
 	struct jsonw w;
 
 	request_item_begin(f->req, &w);
@@ -229,7 +243,7 @@ follow_pump(struct request *req)
 	struct msg_follow_result result = { .next = { MSG_NULL, MSG_NULL } };
 	enum follow_step out, err;
 
-	follow_attempt(f);
+	follow_newest(f);
 	do {
 		if ((out = follow_stream(f, 0)) == FOLLOW_SUSPENDED ||
 		    (err = follow_stream(f, 1)) == FOLLOW_SUSPENDED)
@@ -311,6 +325,7 @@ on_output_follow(struct request *req)
 	f->row = row_ref(row);
 	row_pin(row);
 	f->off[0] = f->off[1] = p->off;
+	f->attempt = p->attempt;
 	for (size_t i = 0; i < p->fds.n; i++)
 		f->wanted[p->fds.v[i] - 1] = true;
 	if (follow_link(f) < 0) {

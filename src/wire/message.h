@@ -431,6 +431,7 @@ struct msg_output_follow {
 	int64_t job;
 	struct msg_int_list fds; /* of 1 and 2; default both */
 	int64_t off;
+	int64_t attempt; /* that off is of; MSG_NULL: whichever there is */
 	int64_t window; /* bytes; MSG_NULL: none */
 };
 
@@ -723,6 +724,7 @@ struct msg_output_read_result {
 struct msg_output_item { /* output.follow */
 	int64_t fd;
 	int64_t off;
+	int64_t attempt; /* MSG_NULL: the first */
 	struct msg_bytes data;
 };
 struct msg_next_object {  /* end of output.follow: where each stream stands */

@@ -553,6 +553,8 @@ static const struct msg_field output_follow_params_fields[] = {
 	    .item_max = 2, .def_list = &default_fds, .help = "1: stdout, 2: stderr"),
 	F("off", MSG_T_INT, msg_output_follow, off, .min = 0, .max = RPC_INT_MAX,
 	    .help = "where to begin"),
+	F("attempt", MSG_T_INT, msg_output_follow, attempt, .min = 1, .max = UINT32_MAX,
+	    .def = MSG_NULL, .help = "that off belongs to; another is begun at 0"),
 	WINDOW(msg_output_follow, "bytes"),
 };
 PARAMS(output_follow_params, msg_output_follow);
@@ -560,6 +562,8 @@ PARAMS(output_follow_params, msg_output_follow);
 static const struct msg_field output_item_fields[] = {
 	F("fd", MSG_T_INT, msg_output_item, fd, BETWEEN(1, 2), .help = "1: stdout, 2: stderr"),
 	F("off", MSG_T_INT, msg_output_item, off, COUNT_RANGE, .help = "where data begins"),
+	F("attempt", MSG_T_INT, msg_output_item, attempt, .flags = OMIT_NULL, COUNT_RANGE,
+	    .help = "that wrote it; absent of the first"),
 	F("data", MSG_T_BYTES, msg_output_item, data, .max = PTRDIFF_MAX, .help = "bytes"),
 };
 RESULT(output_item, msg_output_item);

@@ -97,6 +97,30 @@ class Follow(Case):
         items = await self.c.stream("output.follow", job=job, fds=[1], off=4).collect()
         self.assertEqual((items[0]["off"], items[0]["data"]), (4, "456789"))
 
+    async def test_an_offset_belongs_to_its_attempt(self):
+        """Who goes on after a lost connection misses nothing of an attempt that began meanwhile."""
+        gate = self.gate()
+        job = await self.c.submit(sh('[ $SLOT_ATTEMPT = 2 ] || { echo a long line; exit 1; }\n'
+                                     'echo b; read c <"$1"; echo c', gate.path),
+                                  retries={"max": 1, "backoff_ms": 0})
+
+        def told(item):
+            return item["off"], item.get("attempt", 1), item["data"]
+        whole = self.c.stream("output.follow", job=job, fds=[1])
+        self.assertEqual([told(await whole.next()) for _ in range(2)],
+                         [(0, 1, "a long line\n"), (0, 2, "b\n")])
+        other = self.c.stream("output.follow", job=job, fds=[1], off=12, attempt=1)
+        self.assertEqual(told(await other.next()), (0, 2, "b\n"))
+        same = self.c.stream("output.follow", job=job, fds=[1], off=2, attempt=2)
+        gate.open()
+        for stream in (whole, other, same):
+            self.assertEqual(told(await stream.next()), (2, 2, "c\n"))
+            self.assertEqual(await stream.result(), {"next": {"1": 4}})
+        late = self.c.stream("output.follow", job=job, fds=[1], off=12, attempt=1)
+        self.assertEqual(b"".join(to_bytes(i["data"]) for i in await late.collect()), b"b\nc\n")
+        plain = self.c.stream("output.follow", job=job, fds=[1], off=12)
+        self.assertEqual(await plain.collect(), [])
+
     async def test_of_a_pending_job_it_waits(self):
         await self.c.call("limits.set", max_running=0)
         job = await self.c.submit("echo", "x")

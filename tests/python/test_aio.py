@@ -389,6 +389,20 @@ class Restarts(Case):
             await self.open_gate(gate, "two\n")
             self.assertEqual(await _collect(follow), {1: b"two\n", 2: b"err\n"})
 
+    async def test_follow_tells_a_new_attempt_from_its_first_byte(self):
+        async with Client(self.path) as client:
+            gate = self.file("gate")
+            os.mkfifo(gate)
+            future = client.submit(sh('if [ "$SLOT_ATTEMPT" = 2 ]; then echo b; exit; fi; '
+                                      'echo a long line; read x <"$1"; exit 1', gate),
+                                   retries={"max": 1, "backoff_ms": 0})
+            follow = client.follow(await future.submitted(), (1,))
+            self.assertEqual(await follow.__anext__(), (1, b"a long line\n"))
+            await self.daemon.kill()
+            await self.in_thread(lambda: open(gate, "w").write("x\n"))
+            await self.daemon.start()
+            self.assertEqual(await _collect(follow), {1: b"b\n"})
+
     async def test_another_instance_ends_what_was_open(self):
         async with Client(self.path) as client:
             future = client.submit(["sleep", "60"])

@@ -627,6 +627,9 @@ open_stream(const char *method, json_t *params)
 #define FOLLOWED(n, fd, off, data)                                                                 \
 	"{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":2,\"n\":" #n ","       \
 	"\"fd\":" #fd ",\"off\":" #off ",\"data\":\"" data "\"}}\n"
+#define FOLLOWED_OF(attempt, n, fd, off, data)                                                     \
+	"{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":2,\"n\":" #n ","       \
+	"\"fd\":" #fd ",\"off\":" #off ",\"attempt\":" #attempt ",\"data\":\"" data "\"}}\n"
 
 START_TEST(output_goes_on_at_the_next_byte_of_each_descriptor)
 {
@@ -639,7 +642,7 @@ START_TEST(output_goes_on_at_the_next_byte_of_each_descriptor)
 	die();
 	come_back(3, "i");
 	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"output.follow\",\"params\":"
-	     "{\"job\":7,\"fds\":[1,2],\"window\":100,\"off\":3}}");
+	     "{\"job\":7,\"fds\":[1,2],\"window\":100,\"attempt\":1,\"off\":3}}");
 	say(FOLLOWED(1, 1, 3, "defgh") FOLLOWED(2, 1, 8, "i") FOLLOWED(3, 2, 3, "w"));
 	ck_assert_str_eq(told, "1:abcdef;2:xyz;3:gh;4:i;5:w;");
 	/* What was told twice is credited at once … */
@@ -664,8 +667,27 @@ START_TEST(output_of_another_attempt_begins_anew_after_a_reconnect_too)
 	free(next_line());
 	/* Nothing more of the second descriptor; the first goes on. Then the job is tried again. */
 	say(FOLLOWED(1, 1, 3, "defg"));
-	say(FOLLOWED(2, 1, 0, "AB") FOLLOWED(3, 2, 0, "XYZ") FOLLOWED(4, 1, 2, "CD"));
+	say(FOLLOWED_OF(2, 2, 1, 0, "AB") FOLLOWED_OF(2, 3, 2, 0, "XYZ") FOLLOWED_OF(2, 4, 1, 2, "CD"));
 	ck_assert_str_eq(told, "1:abcdef;2:xyz;3:g;4:AB;5:XYZ;6:CD;");
+	slot_stream_free(s);
+}
+END_TEST
+
+START_TEST(output_of_an_attempt_that_began_meanwhile_is_told_from_its_first_byte)
+{
+	struct slot_stream *s = open_stream("output.follow",
+	    json_pack("{s:i, s:[i,i]}", "job", 7, "fds", 1, 2));
+	char *line;
+
+	say(FOLLOWED(1, 1, 0, "abcdef") FOLLOWED_OF(2, 2, 1, 0, "ABC") FOLLOWED_OF(2, 3, 2, 0, "XYZ"));
+	die();
+	come_back(3, "i");
+	line = next_line();
+	ck_assert_ptr_nonnull(strstr(line, "\"attempt\":2,\"off\":3"));
+	free(line);
+	say(FOLLOWED_OF(3, 1, 1, 0, "12345"));
+	say(FOLLOWED_OF(3, 2, 2, 0, "6"));
+	ck_assert_str_eq(told, "1:abcdef;2:ABC;3:XYZ;4:12345;5:6;");
 	slot_stream_free(s);
 }
 END_TEST
@@ -770,6 +792,8 @@ main(void)
 	tcase_add_test(calls, jobs_begun_when_history_was_found_lost_are_of_the_new_one);
 	tcase_add_test(calls, output_goes_on_at_the_next_byte_of_each_descriptor);
 	tcase_add_test(calls, output_of_another_attempt_begins_anew_after_a_reconnect_too);
+	tcase_add_test(calls,
+	    output_of_an_attempt_that_began_meanwhile_is_told_from_its_first_byte);
 	tcase_add_test(calls, as_completed_goes_on_with_the_rest);
 	tcase_add_test(calls, as_completed_that_told_all_ends);
 	tcase_add_test(calls, events_begin_anew_after_a_gap);

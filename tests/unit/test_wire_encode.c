@@ -252,7 +252,7 @@ START_TEST(params_of_every_method_come_back)
 		{ "job.retry", "{\"job\":1}" },
 		{ "job.forget", "{\"jobs\":[1]}" },
 		{ "output.read", "{\"job\":1,\"fd\":2,\"off\":3,\"max\":4}" },
-		{ "output.follow", "{\"job\":1,\"fds\":[1],\"off\":9,\"window\":4}" },
+		{ "output.follow", "{\"job\":1,\"fds\":[1],\"off\":9,\"attempt\":2,\"window\":4}" },
 		{ "stdin.write", "{\"job\":1,\"data\":\"a\\u0000\",\"eof\":true}" },
 		{ "completions.subscribe", "{\"since_seq\":0,\"instance\":\"i\","
 					   "\"filter\":{\"ok\":false}}" },
@@ -336,7 +336,7 @@ START_TEST(results_have_the_form_of_the_protocol)
 	struct msg_cancel_item item = { 5, true, false };
 	struct msg_cancel_result cancel = { { &item, 1 } };
 	struct msg_follow_result follow = { { 10, MSG_NULL } };
-	struct msg_output_item data = { 1, 5, { "hi", 2 } };
+	struct msg_output_item data = { 1, 5, MSG_NULL, { "hi", 2 } };
 	struct msg_completion c;
 	struct msg_wait_result wait = { { &c, 1 }, { ids, 2 } };
 
