@@ -33,8 +33,8 @@ for anything, a line `…` for any number of lines.  All blocks of a page are on
 one daemon on $SLOTD_SOCKET.  A block that needs a tool which isn't installed (nc, jq) is left
 out.
 
-The `c` block of README.md is compiled, linked with libslot and run; what it prints is the
-block that follows it.
+The `c` block of README.md is compiled, linked with libslot and run, its `python` block is run; what
+they print is the block that follows.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 
 from slottest import SANITIZE, Case, limit, scaled
 from slottest.daemon import BUILD, ROOT, find_binary
@@ -466,11 +467,23 @@ class Examples(Case):
         self.assertEqual((built.returncode, built.stderr), (0, ""))
         env = {**daemon.environ(), "SLOTD_SOCKET": str(daemon.socket),
                "LD_LIBRARY_PATH": str(library.parent)}
+        await self.prints([program], env, found[at + 1].rows)
+
+    @limit(120)
+    async def test_python_program_of_the_readme(self):
+        found = fences(README.read_text("utf-8"))
+        at = next(i for i, f in enumerate(found) if f.kind == "python")
+        daemon = await self.start(max_running=4)
+        env = {**daemon.environ(), "SLOTD_SOCKET": str(daemon.socket),
+               "PYTHONPATH": str(ROOT / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
+        await self.prints([sys.executable, "-c", "\n".join(found[at].rows)], env,
+                          found[at + 1].rows)
+
+    async def prints(self, argv, env, rows):
         process = await asyncio.create_subprocess_exec(
-            program, env=env, stdout=asyncio.subprocess.PIPE)
+            *argv, env=env, stdout=asyncio.subprocess.PIPE)
         output, _ = await asyncio.wait_for(process.communicate(), scaled(30))
-        self.assertEqual((process.returncode, output.decode().splitlines()),
-                         (0, found[at + 1].rows))
+        self.assertEqual((process.returncode, output.decode().splitlines()), (0, rows))
 
     async def test_the_checker_sees_differences(self):
         for want, got in (({"a": 1}, {"a": 2}), ({"a": 1}, {"a": 1, "b": 2}), ([1], [1, 2]),
