@@ -6,12 +6,12 @@
 
 #include "core/failpoint.h"
 #include "engine/capture_files.h"
+#include "store/thread.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -299,22 +299,6 @@ on_notes(evutil_socket_t fd, short what, void *arg)
 	deliver_notes(arg);
 }
 
-/* No signal is to be handled in the thread: each belongs to the loop. */
-static int
-start_thread(struct capture_thread *t)
-{
-	sigset_t all, before;
-	int error;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	error = pthread_create(&t->thread, NULL, thread_main, t);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (error == 0)
-		pthread_setname_np(t->thread, "slotd-output");
-	return error;
-}
-
 static void
 free_parts(struct capture_thread *t)
 {
@@ -373,7 +357,7 @@ capture_thread_new(struct event_base *base, const struct capture_thread_options 
 	STAILQ_INIT(&t->notes);
 	e = open_parts(t, base);
 	if (e == 0)
-		e = start_thread(t);
+		e = -thread_start(&t->thread, "slotd-output", thread_main, t);
 	if (e == 0)
 		return t;
 	*error = -e;
