@@ -43,7 +43,8 @@ write_error(struct jsonw *w, enum rpc_error error)
 	struct msg_field fields[8] = { kind_field }; /* more than any error has */
 	const struct msg_schema schema = { .fields = fields, .nfields = 1 + data->nfields };
 
-	memcpy(fields + 1, data->fields, data->nfields * sizeof(fields[0]));
+	for (size_t i = 0; i < data->nfields; i++)
+		fields[1 + i] = data->fields[i];
 	jsonw_obj_begin(w);
 	jsonw_kint(w, "code", info->code);
 	jsonw_kstr(w, "message", info->message);
