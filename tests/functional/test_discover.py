@@ -133,6 +133,10 @@ class Discover(Case):
             error = await self.c.error(name, surely_not_a_parameter=1)
             self.assertEqual(error.kind, "InvalidParams", name)
 
+    async def test_slotctl_prints_it(self):
+        (printed,) = (await self.ctl.ok("call", "rpc.discover")).json
+        self.assertEqual(printed, self.doc)
+
     async def test_the_document_fits_a_line(self):
         self.assertLess(len(json.dumps(self.doc)), 1 << 20)
 

@@ -3,6 +3,8 @@
 //
 //   node check.js MODULES DOCUMENT              the document
 //   node check.js MODULES DOCUMENT TRAFFIC…     what slottest/record.py wrote
+//   node check.js MODULES --all DOCUMENT TRAFFIC…    that of all tests: also that members which
+//                              the document calls optional are there at times and absent at others
 //
 // MODULES is where package-lock.json was installed.  A line for each thing that is wrong, then one
 // that says what was looked at; exit status 1 if anything was wrong.
@@ -12,7 +14,9 @@ const fs = require('fs');
 const path = require('path');
 const { createRequire } = require('module');
 
-const [modules, documentFile, ...trafficFiles] = process.argv.slice(2);
+const all = process.argv[3] === '--all';
+const modules = process.argv[2];
+const [documentFile, ...trafficFiles] = process.argv.slice(all ? 4 : 3);
 const load = createRequire(path.resolve(modules, 'package.json'));
 const Ajv = load('ajv').default;
 const problems = [];
@@ -164,15 +168,54 @@ class Traffic {
   constructor() {
     this.compile = validator(close);
     this.compiled = new Map();
+    this.members = new Map();
     this.methods = new Map(doc.methods.map((m) => [m.name, m]));
     this.notices = new Map(doc['x-server-notifications'].map((m) => [m.name, m]));
     this.seen = { answers: 0, methods: new Set(), kinds: new Set() };
+  }
+
+  // Which members of objects were there, and how often there was such an object.
+  note(where, schema, value) {
+    const node = schema.$ref ? resolve(schema.$ref) : schema;
+    const name = schema.$ref || where;
+
+    if (node.anyOf)
+      node.anyOf.forEach((one) => this.note(where, one, value));
+    if (node.type === 'array' && Array.isArray(value))
+      value.forEach((one) => this.note(`${where}[]`, node.items, one));
+    if (!node.properties || value === null || typeof value !== 'object' || Array.isArray(value))
+      return;
+    if (!this.members.has(name))
+      this.members.set(name, { node, objects: 0, seen: {} });
+    const counted = this.members.get(name);
+    counted.objects++;
+    for (const [key, member] of Object.entries(value)) {
+      counted.seen[key] = (counted.seen[key] || 0) + 1;
+      if (node.properties[key])
+        this.note(`${where}.${key}`, node.properties[key], member);
+    }
+  }
+
+  // An optional member that is always there is none, nor is one that never is.
+  checkMembers() {
+    for (const [name, { node, objects, seen }] of this.members) {
+      for (const key of Object.keys(node.properties)) {
+        if ((node.required || []).includes(key))
+          continue;
+        if (!seen[key])
+          wrong(name, `${key} was in none of ${objects}`);
+        else if (seen[key] === objects)
+          wrong(name, `${key} is optional and was in all of ${objects}`);
+      }
+    }
   }
 
   check(where, schema, value) {
     if (!this.compiled.has(where))
       this.compiled.set(where, this.compile(schema, where));
     const validate = this.compiled.get(where);
+    if (all)
+      this.note(where, schema, value);
     if (validate && !validate(value))
       wrong(where, `${said(validate.errors)} in ${JSON.stringify(value).slice(0, 600)}`);
   }
@@ -239,6 +282,8 @@ function checkTraffic() {
         traffic.line(JSON.parse(line));
     }
   }
+  if (all)
+    traffic.checkMembers();
   const { answers, methods, kinds } = traffic.seen;
   const unseen = (all, seen) => all.filter((name) => !seen.has(name)).join(' ') || 'none';
   return `${answers} answers; not among them: ` +

@@ -22,9 +22,9 @@ def why_not():
     return None
 
 
-def check(*files):
+def check(*words):
     """(whether all is well, what check.js says)"""
-    done = subprocess.run(["node", str(CHECK), str(MODULES), *map(str, files)],
+    done = subprocess.run(["node", str(CHECK), str(MODULES), *map(str, words)],
                           encoding="utf-8", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, timeout=300, check=False)
     return done.returncode == 0, done.stdout.strip()
@@ -43,9 +43,11 @@ async def document(directory):
         await daemon.stop()
 
 
-def check_traffic(directory):
-    """Holds all that was recorded in a directory against the document."""
+def check_traffic(directory, everything):
+    """Holds all that was recorded in a directory against the document; `everything`: of all tests,
+    in which each member that may be absent is so in some answers and is there in others."""
     files = sorted(Path(directory).glob("traffic-*"))
     if not files:
         return True, "no answers"
-    return check(asyncio.run(document(directory)), *files)
+    options = ["--all"] if everything else []
+    return check(*options, asyncio.run(document(directory)), *files)
