@@ -21,6 +21,13 @@ msg_append(char *buf, size_t size, size_t used, const char *text)
 	return used + len;
 }
 
+/* A member's name can be empty, which nobody would see. */
+static const char *
+visible(const char *name)
+{
+	return name[0] != '\0' ? name : "\"\"";
+}
+
 static size_t
 path_text(const struct msg_path *at, char *buf, size_t size)
 {
@@ -36,7 +43,7 @@ path_text(const struct msg_path *at, char *buf, size_t size)
 	}
 	if (used > 0)
 		used = msg_append(buf, size, used, ".");
-	return msg_append(buf, size, used, at->name);
+	return msg_append(buf, size, used, visible(at->name));
 }
 
 /* The innermost parameter on the way: argv of jobs[3].argv[0], retries of retries.max. */
@@ -125,7 +132,7 @@ msg_fail_unknown(struct msg_decoder *d, const struct msg_path *at, const char *n
 	else
 		msg_fail(d, RPC_INVALID_PARAMS, &here, "unknown; this method has no parameters");
 	d->err->param[0] = d->err->path[0] = '\0';
-	locate(d->err, name, &here);
+	locate(d->err, visible(name), &here);
 	return -1;
 }
 

@@ -74,6 +74,7 @@ START_TEST(no_method_takes_an_unknown_parameter)
 		const struct msg_method *m = &msg_methods()[i];
 
 		wire_refused(&fx, m->name, "{\"no_such\":1}", RPC_INVALID_PARAMS, "no_such", "");
+		wire_refused(&fx, m->name, "{\"\":1}", RPC_INVALID_PARAMS, "\"\"", "");
 	}
 }
 END_TEST

@@ -202,7 +202,7 @@ START_TEST(wrong_types_and_ranges_are_refused)
 		{ "\"env\":[\"A=\\u0000\"]", "env", "env[0]" },
 		{ "\"env\":[\"A=1\",5]", "env", "env[1]" },
 		{ "\"env\":{\"A\":1}", "env", "env.A" },
-		{ "\"env\":{\"\":\"1\"}", "env", "env." },
+		{ "\"env\":{\"\":\"1\"}", "env", "env.\"\"" },
 		{ "\"env\":{\"A=B\":\"1\"}", "env", "env.A=B" },
 		{ "\"env\":{\"A\":\"\\u0000\"}", "env", "env.A" },
 		{ "\"umask\":512", "umask", "" },
