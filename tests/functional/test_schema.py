@@ -120,6 +120,7 @@ class Schema(Case):
         for params in ([1], "a", 1, True, 1.5):
             yield Shot(name, params, None, True)
         yield Shot(name, {**least, "surely_not": 1}, "surely_not", True)
+        yield Shot(name, {**least, "": 1}, '""', True)
         yield Shot(name, {**least, "vendor.x": 1}, None, False)
         for missing in least:
             rest = {k: v for k, v in least.items() if k != missing}
@@ -170,7 +171,7 @@ class Schema(Case):
             self.problems.append(f"{shot}: {error or 'went well'}")
             return
         said = error.data.get("path") or error.data.get("param")
-        if shot.place is not None and not at_fault(shot.place, said):
+        if shot.place is not None and not (at_fault(shot.place, said) and error.data.get("param")):
             self.problems.append(f"{shot}: says {said}, not {shot.place}: {error.message}")
 
     def judge_allowed(self, shot, error):
@@ -220,3 +221,29 @@ class Schema(Case):
         self.report(count)
         self.assertGreater(count, 2000)
         self.assertEqual(len(self.excused), 7, self.excused)
+
+
+class Seldom(Case):
+    """Members that answers have now and then only: the run's last test looks for each of them."""
+
+    async def test_errors_of_a_batch_say_which_of_its_jobs(self):
+        for kind, spec in (("NoSuchJob", {"after": [4711]}), ("NotSupported", {"pids_max": 1}),
+                           ("LimitExceeded", {"slots": 5})):
+            error = await self.c.error("job.submit_batch",
+                                       jobs=[{"argv": ["true"]}, {"argv": ["true"], **spec}])
+            self.assertKind(error, kind, path="jobs[1]")
+
+    async def test_gathers_errors_carry_output(self):
+        job = await self.c.submit("sh", "-c", "echo no; exit 3")
+        error = await self.c.error("futures.gather", jobs=[job], with_output=9)
+        self.assertKind(error, "JobFailed", job=job, index=0, stdout="no\n", stderr="")
+        job = await self.c.submit("sleep", "300")
+        await self.phase(job)
+        await self.c.cancel_jobs(job)
+        error = await self.c.error("futures.gather", jobs=[job], with_output=9)
+        self.assertKind(error, "JobCancelled", job=job, index=0, stdout="", stderr="")
+
+    async def test_the_end_of_a_followed_stream_names_those_followed(self):
+        job = await self.c.submit("sh", "-c", "echo no >&2")
+        stream = self.c.stream("output.follow", job=job, fds=[2])
+        self.assertEqual(await stream.result(), {"next": {"2": 3}})

@@ -13,7 +13,7 @@ MOST_ITEMS = 20000
 ODD = (None, True, False, 0, -1, INT_MAX, INT_MAX + 1, 1.0, 1.5, "", "a", "a\0b", [], {}, [[]],
        {"surely_not": 1})
 TEXTS = ("a", "A1._-", "a b", "a/b", "/a", "/a\0", "é", "=", "A=b", "=b", "a=", "A=b\0", "TERM",
-         "sigterm", "SigHup", "SIGNOPE", "SIG", "unlimited", "YQ", "YQ=", "YQ==", "YR==", "YWI=",
+         "TERM\0", "sigterm", "SigHup", "SIGNOPE", "SIG", "unlimited", "YQ", "YQ=", "YQ==", "YR==", "YWI=",
          "YW I=", "YWJj", "_-_-", "null", "stdout")
 
 
@@ -148,7 +148,8 @@ class Schemas:
         for leaf in leaves:
             for value in leaf.get("enum", [leaf["const"]] if "const" in leaf else []):
                 yield path, value
-                yield path, value.upper() if value.upper() != value else value.lower()
+                yield path, value.swapcase()
+                yield path, value + "\0"
             yield from getattr(self, "_" + leaf.get("type", "any"))(leaf, within)
         yield from self._mixtures(leaves, path)
         if len(leaves) == 2 and "b64" in leaves[1].get("properties", {}):
@@ -190,7 +191,8 @@ class Schemas:
         for name in leaf.get("required", ()):
             yield f"{path}.{name}", {k: v for k, v in sample.items() if k != name}
         for name in ("vendor.x", "surely_not", "", "A=B"):
-            yield f"{path}.{name}", {**sample, name: "a"}
+            shown = name or '""'
+            yield f"{path}.{shown}", {**sample, name: "a"}
         for name, member in known.items():
             for place, value in self.around(member, f"{path}.{name}"):
                 # What is well in base64 is _encoded()'s.
