@@ -50,6 +50,7 @@ The daemon's socket, where \-\-socket doesn't name it.
 .B SLOTCTL_START
 0: never start a daemon, as \-\-no\-start.
 .SH SEE ALSO
+.BR libslot (3),
 .BR slotd (8),
 .BR slotd.conf (5)
 """

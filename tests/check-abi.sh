@@ -24,6 +24,7 @@ value() { # a variable of the build's Makefile
 }
 
 command -v abidw >/dev/null && command -v abidiff >/dev/null || skip 'no abidw (abigail-tools)'
+[ "$(getconf LONG_BIT)" = 64 ] || skip 'what is recorded is of 64-bit machines'
 if grep -q fsanitize "$build/Makefile"; then skip 'an instrumented build'; fi
 case " $(value CFLAGS) " in
 *' -g'*) ;;

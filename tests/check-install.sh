@@ -38,6 +38,11 @@ if grep -q fsanitize "$build/Makefile"; then
 	exit 77
 fi
 
+if [ "$build" = "$source" ]; then
+	echo 'skipped: a build within the sources, beside which none can be configured'
+	exit 77
+fi
+
 value() { # a variable of the Makefile in $1, expanded
 	(cd "$1" && printf 'show: ; @echo "$(%s)"\n' "$2" >"$tmp/show.mk" &&
 		make -s -f Makefile -f "$tmp/show.mk" show)

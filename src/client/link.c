@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -19,7 +20,6 @@
 #define LINK_LINES_PER_TURN 256
 #define LINK_IOVECS 16
 #define LINK_CONNECT_SECONDS 2
-#define LINK_CONNECT_SIGNALS 20
 
 struct link_fds {
 	struct link_fds *next;
@@ -357,18 +357,19 @@ link_fini(struct link *l)
 	l->out = NULL;
 }
 
-/* A signal ends a connect() that waits, as if it had never begun. Each may begin once more, so that
- * a program with a timer that ticks neither fails nor waits for ever. */
+/* A signal ends a connect() that waits as if it had never begun: it is begun again, for as long as
+ * one may wait. */
 static int
 connect_through_signals(int fd, const struct slot_paths_address *address)
 {
-	int rc = -1;
+	struct timespec begun, now;
+	int rc;
 
-	for (int i = 0; i < LINK_CONNECT_SIGNALS && rc != 0; i++) {
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	do {
 		rc = connect(fd, (const struct sockaddr *)&address->sa, address->len);
-		if (rc != 0 && errno != EINTR)
-			break;
-	}
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (rc != 0 && errno == EINTR && now.tv_sec - begun.tv_sec < LINK_CONNECT_SECONDS);
 	return rc;
 }
 

@@ -205,17 +205,26 @@ run_inside(struct slot_future *f, void *arg)
 	ck_assert_int_eq(slot_as_completed_status(nested_ac), 1);
 }
 
+/* libevent would refuse, too, but with words of its own. */
+static void
+no_warning(int severity, const char *msg)
+{
+	ck_abort_msg("libevent says (%d): %s", severity, msg);
+}
+
 START_TEST(run_refuses_to_be_nested)
 {
 	begin();
 	struct slot_future *calls[3], *ready = slot_client_ready(client);
 
+	event_set_log_callback(no_warning);
 	nested = 0;
 	nested_ac = three_calls(calls, SLOT_NO_TIMEOUT);
 	slot_future_add_done_callback(ready, run_inside, calls[0]);
 	/* The wait goes on as if nothing had been. */
 	send_line(server, "{\"jsonrpc\":\"2.0\",\"id\":4,\"result\":{}}\n");
 	ck_assert_int_eq(slot_client_run(client, calls[2], PATIENCE_MS), 0);
+	event_set_log_callback(NULL);
 	ck_assert_int_eq(nested, -SLOT_EINVALSTATE);
 	slot_as_completed_free(nested_ac);
 	slot_future_unref(ready);
@@ -325,6 +334,48 @@ START_TEST(signals_do_not_end_a_wait)
 	ck_assert_int_eq(slot_future_result(f, NULL), 0);
 	slot_future_unref(f);
 	end();
+}
+END_TEST
+
+static int full;
+
+static void
+make_room(int sig)
+{
+	(void)sig;
+	if (++signals == 3)
+		server = accept(full, NULL, NULL);
+}
+
+START_TEST(signals_do_not_end_a_connect_that_waits)
+{
+	const struct itimerval often = { { 0, 5000 }, { 0, 5000 } }, never = { { 0, 0 }, { 0, 0 } };
+	struct sigaction sa = { .sa_handler = make_room }, was;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int others[8], n = 0, error = 99;
+
+	make_dir();
+	full = listen_at(path);
+	strcpy(address.sun_path, path);
+	do {
+		ck_assert_int_lt(n, 8);
+		others[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	} while (connect(others[n++], (struct sockaddr *)&address, sizeof(address)) == 0);
+	ck_assert_int_eq(errno, EAGAIN);
+	signals = 0;
+	sigaction(SIGALRM, &sa, &was);
+	setitimer(ITIMER_REAL, &often, NULL);
+	client = slot_client_connect(NULL, path, NULL, &error);
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &was, NULL);
+	ck_assert_int_eq(error, 0);
+	ck_assert_ptr_nonnull(client);
+	ck_assert_int_ge(signals, 3);
+	while (n > 0)
+		close(others[--n]);
+	close(full);
+	end();
+	remove_dir();
 }
 END_TEST
 
@@ -467,6 +518,7 @@ main(void)
 	tcase_add_test(tc, freeing_tells_all_that_fails_with_it);
 	tcase_add_test(tc, clients_can_share_a_loop);
 	tcase_add_test(tc, signals_do_not_end_a_wait);
+	tcase_add_test(tc, signals_do_not_end_a_connect_that_waits);
 	tcase_add_test(tc, a_daemon_that_is_gone_sends_no_signal);
 	tcase_add_test(tc, next_waits_for_one_after_the_other);
 	tcase_add_test(tc, next_ends_with_the_time_of_as_completed);
