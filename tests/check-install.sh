@@ -104,7 +104,7 @@ cp -a "$build" "$copy" || exit 1
 rm -rf "$copy/tests" "$copy/test-logs" "$copy/libslot.la" "$copy"/.libs/libslot.* "$copy/slotd" \
 	"$copy/src/daemon/slotd-main.o"
 options=$("$build/config.status" --config)
-(cd "$copy" && eval "'$source/configure' -q $options --prefix=/usr --sysconfdir=/etc \
+(cd "$copy" && eval "'$source/configure' -q $options --disable-dependency-tracking --prefix=/usr --sysconfdir=/etc \
 	--libdir=/usr/lib/multiarch --libexecdir=/usr/libexec \
 	--with-systemdsystemunitdir=/usr/lib/systemd/system \
 	--with-systemduserunitdir=/usr/lib/systemd/user" && make -s all) >"$tmp/configure.log" 2>&1 ||
