@@ -82,7 +82,9 @@ job_fail(struct client_job *job, int code, const struct slot_rpc_error *error)
 static void
 job_complete(struct client_job *job, json_t *object)
 {
-	if (slot_completion_read(&job->completion, object) != 0) {
+	/* An attempt that failed reads as a completion, too; the end of a job has both of these. */
+	if (slot_completion_read(&job->completion, object) != 0 || job->completion.seq == 0 ||
+	    !json_is_boolean(json_object_get(object, "ok"))) {
 		job_fail(job, -SLOT_EPROTOCOL, NULL);
 		return;
 	}

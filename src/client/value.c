@@ -5,6 +5,7 @@
 
 #include <slot/client.h>
 
+#include "wire/rpc.h"
 #include "wire/text.h"
 
 /* ---- bytes ---- */
@@ -115,32 +116,29 @@ outcome_of(const char *name)
 
 /* A number from 0, or nothing: null, or no such member. False: something else. */
 static bool
-read_number(int *out, const json_t *value, int absent)
+read_number(json_int_t *out, const json_t *object, const char *name, json_int_t absent,
+    json_int_t max)
 {
-	json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
+	const json_t *value = json_object_get(object, name);
 
-	if (value == NULL || json_is_null(value)) {
-		*out = absent;
+	*out = json_is_integer(value) ? json_integer_value(value) : absent;
+	if (value == NULL || json_is_null(value))
 		return true;
-	}
-	if (number < 0 || number > INT_MAX)
-		return false;
-	*out = (int)number;
-	return true;
+	return json_is_integer(value) && *out >= 0 && *out <= max;
 }
 
 int
 slot_completion_read(struct slot_completion *out, const json_t *object)
 {
-	json_int_t job = json_integer_value(json_object_get(object, "job"));
-	json_int_t seq = json_integer_value(json_object_get(object, "seq"));
 	const json_t *ok = json_object_get(object, "ok");
 	const char *name = json_string_value(json_object_get(object, "outcome"));
-	int exit_code, signal;
+	json_int_t job, seq, exit_code, signal;
 
-	if (job <= 0 || seq <= 0 || !json_is_boolean(ok) || name == NULL ||
-	    !read_number(&exit_code, json_object_get(object, "exit_code"), -1) ||
-	    !read_number(&signal, json_object_get(object, "signal"), 0))
+	if (name == NULL || (ok != NULL && !json_is_null(ok) && !json_is_boolean(ok)) ||
+	    !read_number(&job, object, "job", 0, RPC_INT_MAX) || job == 0 ||
+	    !read_number(&seq, object, "seq", 0, RPC_INT_MAX) ||
+	    !read_number(&exit_code, object, "exit_code", -1, INT_MAX) ||
+	    !read_number(&signal, object, "signal", 0, INT_MAX))
 		return -SLOT_EPROTOCOL;
 	*out = (struct slot_completion){
 		.job = (uint64_t)job,
@@ -148,8 +146,8 @@ slot_completion_read(struct slot_completion *out, const json_t *object)
 		.ok = json_is_true(ok),
 		.outcome = outcome_of(name),
 		.outcome_name = name,
-		.exit_code = exit_code,
-		.signal = signal,
+		.exit_code = (int)exit_code,
+		.signal = (int)signal,
 		.object = object,
 	};
 	return 0;

@@ -54,11 +54,20 @@ refuse_overflow(struct rpc_request *req, const char *line, size_t len, struct rp
 	    failure, RPC_INVALID_PARAMS, "a number is too large: integers are within 2^53-1 of 0");
 }
 
+/* jansson says so, or gives up without a word. */
+static bool
+is_out_of_memory(const json_error_t *error)
+{
+	return json_error_code(error) == json_error_out_of_memory ||
+	    json_error_code(error) == json_error_unknown;
+}
+
 static void
 refuse(struct rpc_request *req, const char *line, size_t len, const json_error_t *error,
     struct rpc_failure *failure)
 {
 	switch (json_error_code(error)) {
+	case json_error_unknown:
 	case json_error_out_of_memory:
 		rpc_fail(failure, RPC_INTERNAL_ERROR, "out of memory");
 		break;
@@ -82,7 +91,7 @@ load_odd(struct rpc_request *req, const char *line, size_t len, struct rpc_failu
 	enum prescan_verdict verdict = prescan(line, len);
 	const struct jsonr *root;
 	const char *nul;
-	json_error_t error;
+	json_error_t error = {0};
 	json_t *json;
 
 	if (verdict != PRESCAN_OK) {
@@ -402,12 +411,12 @@ int
 rpc_reply_parse(struct rpc_reply *reply, const char *line, size_t len, const char **why)
 {
 	json_t *method, *error;
-	json_error_t trouble;
+	json_error_t trouble = {0};
 
 	memset(reply, 0, sizeof(*reply));
 	reply->error_kind = "";
 	reply->root = json_loadb(line, len, JSON_ALLOW_NUL, &trouble);
-	if (reply->root == NULL && json_error_code(&trouble) == json_error_out_of_memory) {
+	if (reply->root == NULL && is_out_of_memory(&trouble)) {
 		*why = "out of memory";
 		return -ENOMEM;
 	}

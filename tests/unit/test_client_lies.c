@@ -55,6 +55,21 @@ START_TEST(a_completion_that_is_none_is_a_protocol_error)
 }
 END_TEST
 
+START_TEST(an_attempt_that_failed_reads_as_a_completion)
+{
+	json_t *event = json_pack("{s:i, s:s, s:i, s:n, s:n}", "job", 7, "outcome", "exited",
+	    "exit_code", 3, "ok", "seq");
+	struct slot_completion c;
+
+	ck_assert_int_eq(slot_completion_read(&c, event), 0);
+	ck_assert_int_eq(c.exit_code, 3);
+	ck_assert_uint_eq(c.seq, 0);
+	ck_assert(!c.ok);
+	json_decref(event);
+	ck_assert_int_eq(slot_completion_read(&c, NULL), -SLOT_EPROTOCOL);
+}
+END_TEST
+
 START_TEST(completions_of_nobody_are_ignored)
 {
 	struct slot_future *f = submit();
@@ -607,6 +622,7 @@ main(void)
 	tcase_add_test(tc, a_value_nested_without_end_ends_the_connection);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(own, a_completion_that_is_none_is_a_protocol_error);
+	tcase_add_test(own, an_attempt_that_failed_reads_as_a_completion);
 	tcase_add_test(own, a_submit_accepted_without_a_job_is_a_protocol_error);
 	tcase_add_test(own, an_error_of_any_shape_is_told_or_ends_the_connection);
 	tcase_add_test(own, ids_of_every_kind_find_nobody);
