@@ -55,7 +55,9 @@ struct slot_client_options {
 	 * loss of the connection is always the end). See "a restart of the daemon" below.
 	 */
 	bool reconnect;
-	int64_t reconnect_ms; /* how long it is tried; 0: SLOT_CLIENT_RECONNECT_MS */
+	/* How long it is tried; 0: SLOT_CLIENT_RECONNECT_MS. Whoever takes the connection is waited
+	 * for like any answer, however long a daemon needs to start. */
+	int64_t reconnect_ms;
 	/*
 	 * With reconnect each job.submit that has no `key` gets a random one ("auto-…"), so that
 	 * it can be sent again without ever making two jobs. True: they get none; a submit whose

@@ -2,6 +2,7 @@
  * what is told once, and how it ends where nobody comes back. */
 #include "client_fixture.h"
 
+#include <sys/resource.h>
 #include <sys/un.h>
 
 static char path[64];
@@ -321,6 +322,81 @@ START_TEST(lost_again_while_it_greets)
 	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"job.get\",\"params\":{\"job\":5}}");
 	ck_assert_uint_eq(states, 2);
 	slot_future_unref(f);
+}
+END_TEST
+
+/* After a restart all clients come at once, perhaps more than the daemon takes. */
+START_TEST(one_connection_too_many_on_the_way_back_is_tried_again)
+{
+	struct slot_future *f = call("job.get", json_pack("{s:i}", "job", 5));
+
+	free(next_line());
+	die();
+	listen_again();
+	take_client();
+	free(next_line());
+	say("{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":1008,\"message\":\"too many\","
+	    "\"data\":{\"kind\":\"LimitExceeded\"}}}\n");
+	hang_up();
+	ck_assert_int_eq(slot_client_state(client), SLOT_CLIENT_RECONNECTING);
+	close(listener);
+	unlink(path);
+	come_back(4, "i");
+	hear("{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"job.get\",\"params\":{\"job\":5}}");
+	ck_assert_uint_eq(lost_times, 0);
+	slot_future_unref(f);
+}
+END_TEST
+
+START_TEST(without_a_descriptor_for_the_way_back_it_is_tried_again)
+{
+	struct rlimit was, none;
+
+	getrlimit(RLIMIT_NOFILE, &was);
+	die();
+	listen_again();
+	none = was;
+	for (none.rlim_cur = 0; fcntl((int)none.rlim_cur, F_GETFD) >= 0; none.rlim_cur++)
+		;
+	setrlimit(RLIMIT_NOFILE, &none);
+	for (int i = 0; i < 40; i++) { /* a few attempts */
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		poll(NULL, 0, 1);
+	}
+	setrlimit(RLIMIT_NOFILE, &was);
+	ck_assert_int_eq(slot_client_state(client), SLOT_CLIENT_RECONNECTING);
+	close(listener);
+	unlink(path);
+	come_back(2, "i");
+	ck_assert_int_eq(slot_client_state(client), SLOT_CLIENT_OPEN);
+	ck_assert_uint_eq(lost_times, 0);
+}
+END_TEST
+
+START_TEST(what_was_pruned_meanwhile_fails_and_what_is_known_does_not)
+{
+	const uint64_t id = 101;
+	struct slot_future *f, *a;
+
+	f = slot_client_submit(client, json_pack("{s:[s]}", "argv", "x"), NULL);
+	ck_assert_int_eq(slot_client_attach(client, &id, 1, &a), 0);
+	for (int i = 0; i < 4; i++)
+		free(next_line());
+	answer(4, "{\"job\":102,\"phase\":\"running\"}");
+	die();
+	come_back(6, "i");
+	hear_method("completions.subscribe");
+	hear_method("futures.as_completed");
+	say("{\"jsonrpc\":\"2.0\",\"id\":3,\"error\":{\"code\":1009,\"message\":\"gone\","
+	    "\"data\":{\"kind\":\"HistoryTruncated\",\"oldest\":90}}}\n");
+	fails_with(f, -SLOT_EREMOTE);
+	ck_assert_str_eq(slot_rpc_error(f)->kind, "HistoryTruncated");
+	ck_assert(!slot_future_done(a));
+	say("{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":5,\"n\":1,"
+	    "\"job\":101,\"seq\":95,\"ok\":true,\"outcome\":\"exited\",\"exit_code\":0}}\n");
+	ck_assert_int_eq(slot_future_result(a, NULL), 0);
+	slot_future_unref(f);
+	slot_future_unref(a);
 }
 END_TEST
 
@@ -784,6 +860,9 @@ main(void)
 	tcase_add_test(calls, shutting_down_is_no_answer);
 	tcase_add_test(calls, another_instance_fails_all_and_serves_what_follows);
 	tcase_add_test(calls, lost_again_while_it_greets);
+	tcase_add_test(calls, one_connection_too_many_on_the_way_back_is_tried_again);
+	tcase_add_test(calls, without_a_descriptor_for_the_way_back_it_is_tried_again);
+	tcase_add_test(calls, what_was_pruned_meanwhile_fails_and_what_is_known_does_not);
 	tcase_add_test(calls, a_client_may_be_freed_while_it_is_away);
 	tcase_add_test(calls, a_submit_is_sent_again_with_its_key_and_its_descriptors);
 	tcase_add_test(calls, jobs_settle_once_whatever_is_lost_on_the_way);
