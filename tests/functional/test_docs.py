@@ -586,7 +586,7 @@ class Completeness(Case):
             if name == "job.submit":
                 submit = named
             self.assertEqual(named, own - {"StorageDegraded"}, name)
-            self.assertEqual(f"`{name}`" in row, "StorageDegraded" in own, f"StorageDegraded of {name}")
+            self.assertEqual(f"`{name}`" in row, "StorageDegraded" in own, name)
 
     async def test_members_of_items_are_named(self):
         for name, method in self.methods.items():
@@ -602,6 +602,15 @@ class Completeness(Case):
         kinds = self.doc["components"]["errors"]
         self.assertEqual({kind: int(code) for code, kind in rows},
                          {kind: error["code"] for kind, error in kinds.items()})
+
+    async def test_members_of_an_errors_data_are_named_in_its_row(self):
+        completion = set(self.doc["components"]["schemas"]["Completion"]["properties"])
+        for kind, error in self.doc["components"]["errors"].items():
+            row = re.search(rf"^\|[^|]*\| {kind} \|.*$", self.sections["Errors"], re.M).group()
+            members = set(error["data"]["schema"]["properties"]) - {"kind", "param", "path"}
+            if "completion" in row or "likewise" in row:
+                members -= completion | {"index"}
+            self.assertEqual({m for m in members if f"`data.{m}`" not in row}, set(), kind)
 
     async def test_links_within_the_page_lead_somewhere(self):
         anchors = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in self.sections}

@@ -13,8 +13,8 @@ MOST_ITEMS = 20000
 ODD = (None, True, False, 0, -1, INT_MAX, INT_MAX + 1, 1.0, 1.5, "", "a", "a\0b", [], {}, [[]],
        {"surely_not": 1})
 TEXTS = ("a", "A1._-", "a b", "a/b", "/a", "/a\0", "é", "=", "A=b", "=b", "a=", "A=b\0", "TERM",
-         "TERM\0", "sigterm", "SigHup", "SIGNOPE", "SIG", "unlimited", "YQ", "YQ=", "YQ==", "YR==", "YWI=",
-         "YW I=", "YWJj", "_-_-", "null", "stdout")
+         "TERM\0", "sigterm", "SigHup", "SIGNOPE", "SIG", "unlimited", "YQ", "YQ=", "YQ==", "YR==",
+         "YWI=", "YW I=", "YWJj", "_-_-", "null", "stdout")
 
 
 def is_integer(value):
