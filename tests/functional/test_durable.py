@@ -147,7 +147,11 @@ class Pending(Durable):
         stream = self.c.stream("completions.subscribe", since_seq=0)
         seen = [(await stream.next(60))["job"] for _ in jobs]
         self.assertEqual(sorted(seen), jobs)
-        self.assertIn(jobs[2500], seen[100:102])  # two start at once
+        # It is the first to start, or beside the first; either may be told of late.
+        others = [(await self.c.get(job))["started_us"] for job in seen[100:120]
+                  if job != jobs[2500]]
+        first = (await self.c.get(jobs[2500]))["started_us"]
+        self.assertLess(first, sorted(others)[1])
 
 
 class Running(Durable):
