@@ -296,8 +296,9 @@ push_jobs(struct request *req, struct map *m)
 	size_t n = specs->n;
 	struct rpc_failure why = { 0 };
 	int64_t ids[MSG_BATCH_MAX];
-	struct submit sub = { .req = req, .specs = specs->v, .n = specs->n, .stream = &m->jobs,
-		.on_full = m->req->call.u.map_open.defaults.on_full, .ids = ids };
+	struct submit sub = { .req = req, .specs = specs->v, .n = specs->n, .batch = true,
+		.stream = &m->jobs, .on_full = m->req->call.u.map_open.defaults.on_full,
+		.ids = ids };
 	struct msg_jobs_result result = { .jobs = { ids, specs->n } };
 	struct map_item **items = items_make(m, specs->n);
 

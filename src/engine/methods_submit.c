@@ -60,7 +60,7 @@ on_submit_batch(struct request *req)
 	const struct msg_job_submit_batch *p = &req->call.u.job_submit_batch;
 	int64_t ids[MSG_BATCH_MAX];
 	struct submit sub = { .req = req, .specs = p->jobs.v, .n = p->jobs.n,
-		.on_full = p->on_full, .ids = ids };
+		.batch = true, .on_full = p->on_full, .ids = ids };
 	struct msg_jobs_result result = { .jobs = { ids, p->jobs.n } };
 
 	if (try_submit(&sub, on_submit_batch))

@@ -328,6 +328,15 @@ draft_make(const struct submit *sub, struct draft *drafts, size_t index, struct 
 	return draft_key(sub, m, drafts, d, why);
 }
 
+/* Says which spec it is that is wrong, if one is. */
+static void
+locate(const struct submit *sub, size_t index, struct rpc_failure *why)
+{
+	if (sub->batch && why->error != RPC_INTERNAL_ERROR && why->path[0] == '\0')
+		snprintf(why->path, sizeof why->path, "jobs[%zu]%s%s", index,
+		    why->param[0] != '\0' ? "." : "", why->param);
+}
+
 static struct draft *
 drafts_make(const struct submit *sub, struct rpc_failure *why)
 {
@@ -341,6 +350,7 @@ drafts_make(const struct submit *sub, struct rpc_failure *why)
 		drafts[i].fds[0] = drafts[i].fds[1] = drafts[i].fds[2] = -1;
 	for (size_t i = 0; i < sub->n; i++)
 		if (draft_make(sub, drafts, i, why) < 0) {
+			locate(sub, i, why);
 			drafts_free(sub->req->engine, drafts, sub->n);
 			return NULL;
 		}
@@ -498,8 +508,7 @@ check_all(struct submit *sub, struct rpc_failure *why)
 {
 	for (size_t i = 0; i < sub->n; i++)
 		if (check_spec(sub, i, why) < 0) {
-			if (sub->n > 1 && why->path[0] == '\0')
-				snprintf(why->path, sizeof why->path, "jobs[%zu]", i);
+			locate(sub, i, why);
 			return -1;
 		}
 	return 0;

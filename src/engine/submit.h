@@ -10,6 +10,7 @@ struct submit {
 	struct request *req;          /* whose descriptors {"fd":n} means */
 	const struct msg_spec *specs;
 	size_t n;
+	bool batch;                   /* they stand in a list called jobs: errors say where */
 	struct job_ties_list *stream; /* the map's jobs, which they join; NULL: none */
 	int on_full;                  /* enum msg_on_full; those that wait keep their order */
 	/* results */

@@ -68,6 +68,7 @@ static const struct msg_field job_failed_data_fields[] = {
 SCHEMA(job_failed_data);
 
 static const struct msg_field key_conflict_data_fields[] = {
+	PATH,
 	F("job", MSG_T_INT, .flags = OPTIONAL, FROM(1),
 	    .help = "the job that has the key; absent where two of one batch have it"),
 };

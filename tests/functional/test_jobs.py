@@ -137,6 +137,20 @@ class Submit(Case):
         self.assertKind(error, "InvalidParams", -32602)
         self.assertEqual((await self.c.call("job.list"))["jobs"], [])
 
+    async def test_what_is_wrong_in_a_batch_is_found(self):
+        good = {"argv": ["true"]}
+        keyed = [{**good, "key": "a"}, {**good, "argv": ["false"], "key": "a"}]
+        for jobs, kind, path in (
+                ([good, {"argv": [1]}], "InvalidParams", "jobs[1].argv[0]"),
+                ([good, {**good, "queue": "none"}], "InvalidParams", "jobs[1].queue"),
+                ([{**good, "queue": "none"}], "InvalidParams", "jobs[0].queue"),
+                ([good, {**good, "after": [77]}], "NoSuchJob", "jobs[1].after"),
+                (keyed, "KeyConflict", "jobs[1]")):
+            error = await self.c.error("job.submit_batch", jobs=jobs)
+            self.assertEqual((error.kind, error.data.get("path")), (kind, path))
+        error = await self.c.error("job.submit", **good, queue="none")
+        self.assertEqual(error.data, {"kind": "InvalidParams", "param": "queue"})
+
     async def test_batch_defaults_are_overridden_by_each_spec(self):
         reply = await self.c.call("job.submit_batch", defaults={"cwd": "/tmp", "name": "both"},
                                   jobs=[{"argv": ["pwd"]}, {"argv": ["pwd"], "cwd": "/"}])
