@@ -328,11 +328,14 @@ draft_make(const struct submit *sub, struct draft *drafts, size_t index, struct 
 	return draft_key(sub, m, drafts, d, why);
 }
 
-/* Says which spec it is that is wrong, if one is. */
+/* Says which spec it is that is wrong, unless none is. */
 static void
 locate(const struct submit *sub, size_t index, struct rpc_failure *why)
 {
-	if (sub->batch && why->error != RPC_INTERNAL_ERROR && why->path[0] == '\0')
+	bool whole = why->error == RPC_INTERNAL_ERROR || why->error == RPC_DRAINING ||
+	    why->error == RPC_SHUTTING_DOWN || why->error == RPC_STORAGE_DEGRADED;
+
+	if (sub->batch && !whole && why->path[0] == '\0')
 		snprintf(why->path, sizeof why->path, "jobs[%zu]%s%s", index,
 		    why->param[0] != '\0' ? "." : "", why->param);
 }

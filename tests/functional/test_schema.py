@@ -227,11 +227,12 @@ class Seldom(Case):
     """Members that answers have now and then only: the run's last test looks for each of them."""
 
     async def test_errors_of_a_batch_say_which_of_its_jobs(self):
-        for kind, spec in (("NoSuchJob", {"after": [4711]}), ("NotSupported", {"pids_max": 1}),
-                           ("LimitExceeded", {"slots": 5})):
+        for kind, spec, path in (("NoSuchJob", {"after": [4711]}, "jobs[1].after"),
+                                 ("NotSupported", {"pids_max": 1}, "jobs[1].pids_max"),
+                                 ("LimitExceeded", {"slots": 5}, "jobs[1]")):
             error = await self.c.error("job.submit_batch",
                                        jobs=[{"argv": ["true"]}, {"argv": ["true"], **spec}])
-            self.assertKind(error, kind, path="jobs[1]")
+            self.assertKind(error, kind, path=path)
 
     async def test_gathers_errors_carry_output(self):
         job = await self.c.submit("sh", "-c", "echo no; exit 3")
