@@ -53,7 +53,9 @@ class ExecutorFuture(concurrent.futures.Future[Completion]):
         """Whether the job runs, as the daemon says now: where it isn't known to have started this
         asks, and takes a moment. (Done callbacks must not wait: in them it says what is known.)"""
         conversation = self._conversation
-        if self.done() or conversation is None or self.job is None:
+        if conversation is None:
+            return super().running()
+        if self.done() or self.job is None:
             return False
         if not self._started:
             self._started = conversation.is_running(self.job)
@@ -293,14 +295,16 @@ class SlotExecutor(concurrent.futures.Executor):
         inputs = zip(*iterables)
         futures = collections.deque(self.submit(make(*args), **options)
                                     for args in itertools.islice(inputs, buffersize))
+        submit = self.submit if buffersize else None  # else the results don't hold the executor
 
         def results() -> Iterator[Completion]:
             try:
                 while futures:  # neither a future nor its result is held while it is looked at
                     taken = [_result(futures.popleft(),
                                      None if end is None else end - time.monotonic())]
-                    for args in itertools.islice(inputs, 1 if buffersize else 0):
-                        futures.append(self.submit(make(*args), **options))
+                    if submit is not None:
+                        futures.extend(submit(make(*args), **options)
+                                       for args in itertools.islice(inputs, 1))
                     yield taken.pop()
             finally:
                 for future in futures:
