@@ -46,6 +46,7 @@ class Prepared(NamedTuple):
     """A submit that can be sent."""
 
     text: str  # the params in JSON
+    common: str  # and those of the defaults
     keyed: bool  # it may be sent twice
     held: bool  # the daemon may let it wait for room
 
@@ -140,7 +141,7 @@ class Client:
             options["key"] = "auto-" + secrets.token_hex(16)
             keyed = True
         held = options.get("on_full", self._defaults.get("on_full")) == "wait"
-        return Prepared(self._specs.text(argv, options), keyed, held)
+        return Prepared(*self._specs.text(argv, options), keyed, held)
 
     def _start(self, prepared: "Prepared") -> JobFuture:
         return self._live()[1].submit(*prepared)

@@ -57,13 +57,14 @@ class Request:
     given the error (or None) and the result, before the line behind the answer is looked at.
     ``skip`` is asked with the job and the seq of an item whether it need not be read."""
 
-    __slots__ = ("ident", "method", "text", "kind", "again", "on_item", "on_answer", "skip", "n",
+    __slots__ = ("ident", "method", "text", "common", "kind", "again", "on_item", "on_answer", "skip", "n",
                  "ever_sent", "given_up")
 
-    def __init__(self, ident: int, method: str, text: str, kind: Kind, again: Optional[Again],
-                 on_item: Optional[OnItem], on_answer: Optional[OnAnswer],
+    def __init__(self, ident: int, method: str, text: str, common: str, kind: Kind,
+                 again: Optional[Again], on_item: Optional[OnItem], on_answer: Optional[OnAnswer],
                  skip: Optional[Skip]) -> None:
-        self.ident, self.method, self.text, self.kind, self.again = ident, method, text, kind, again
+        self.ident, self.method, self.kind, self.again = ident, method, kind, again
+        self.text, self.common = text, common  # the params in JSON, and more members for them
         self.on_item, self.on_answer, self.skip = on_item, on_answer, skip
         self.n = 0  # items that came
         self.ever_sent = self.given_up = False
@@ -163,19 +164,22 @@ class Connection:
         if wire_ is not None:
             wire_.transport.close()
             await asyncio.wait([wire_.over], timeout=_CLOSE_TIMEOUT)
-            wire_.transport.abort()
+            if not wire_.over.done():
+                wire_.transport.abort()
 
-    def request(self, method: str, params: Union[Params, str], *, kind: Kind = Kind.PLAIN,
-                again: Optional[Again] = None, on_item: Optional[OnItem] = None,
+    def request(self, method: str, params: Union[Params, str], common: str = "", *,
+                kind: Kind = Kind.PLAIN, again: Optional[Again] = None, on_item: Optional[OnItem] = None,
                 on_answer: Optional[OnAnswer] = None, skip: Optional[Skip] = None) -> Request:
-        """Sends a request as soon as that may be. ``params`` may be JSON already. Raises what ended
-        the connection, ValueError where the line would be too long, RuntimeError on another loop."""
+        """Sends a request as soon as that may be. ``params`` may be JSON already, and ``common``
+        has JSON of further members, which many requests share. Raises what ended the connection,
+        ValueError where the line would be too long, RuntimeError on another loop."""
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("this client belongs to another event loop: a loop needs its own")
         if self.closed is not None:
             raise type(self.closed)(*self.closed.args) from self.closed
         text = params if isinstance(params, str) else wire.check_length(wire.to_json(params))
-        request = Request(next(self._ids), method, text, kind, again, on_item, on_answer, skip)
+        request = Request(next(self._ids), method, text, common, kind, again, on_item, on_answer,
+                          skip)
         self._queues[kind].append(request)
         self._pump_soon()
         return request
@@ -229,7 +233,7 @@ class Connection:
         self._sent[request.kind] += 1
         request.ever_sent = True
         request.n = 0
-        return wire.request(request.ident, request.method, request.text)
+        return wire.request(request.ident, request.method, request.text, request.common)
 
     # ---- in ----
 

@@ -39,14 +39,16 @@ class JobFuture(asyncio.Future[Completion]):
     completion: Optional[Completion] = None
     phase: Optional[str] = None  # what the daemon said when it took the job
 
+    # Here and not in __init__: there may be very many futures.
+    _request: Optional[Request] = None
+    _known: Optional["asyncio.Future[None]"] = None
+    _on_known: Optional[Callable[["JobFuture"], None]] = None
+    _ending = False
+    _refused: Optional[Exception] = None
+
     def __init__(self, jobs: "Jobs", *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._jobs = jobs
-        self._request: Optional[Request] = None
-        self._known: Optional["asyncio.Future[None]"] = None
-        self._on_known: Optional[Callable[["JobFuture"], None]] = None
-        self._ending = False
-        self._refused: Optional[Exception] = None
 
     async def submitted(self) -> int:
         """The job's id, as soon as the daemon has acknowledged it. Raises what the submit did,
@@ -82,7 +84,7 @@ class JobFuture(asyncio.Future[Completion]):
     def _tell(self) -> None:
         if self._on_known is not None:
             self._on_known(self)
-            self._on_known = None
+            del self._on_known
         if self._known is not None and not self._known.done():
             self._known.set_result(None)
 
@@ -122,12 +124,12 @@ class Jobs:
 
     # ---- for the client ----
 
-    def submit(self, text: str, keyed: bool, held: bool) -> JobFuture:
-        """``text``: the params of job.submit."""
+    def submit(self, text: str, common: str, keyed: bool, held: bool) -> JobFuture:
+        """``text`` and ``common``: the params of job.submit."""
         self._subscribe()
         future = JobFuture(self, loop=self._loop)
         future._request = self._connection.request(
-            "job.submit", text, kind=Kind.HELD if held else Kind.PLAIN,
+            "job.submit", text, common, kind=Kind.HELD if held else Kind.PLAIN,
             again=same if keyed else None, on_answer=partial(self._on_submitted, future))
         self._submitting += 1
         return future

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any, Dict, List, Mapping, Sequence, Union
+from typing import Any, Dict, FrozenSet, List, Mapping, Sequence, Tuple, Union
 
 from .errors import ProtocolError
 
@@ -71,8 +71,10 @@ def to_json(params: Mapping[str, Any]) -> str:
         raise
 
 
-def request(ident: int, method: str, params: str) -> bytes:
-    """The line of a request; ``params`` come from to_json."""
+def request(ident: int, method: str, params: str, common: str = "") -> bytes:
+    """The line of a request; ``params`` come from to_json, ``common`` are more members of theirs."""
+    if common:
+        params = f"{params[:-1]},{common}}}"
     return f'{{"jsonrpc":"2.0","id":{ident},"method":"{method}","params":{params}}}\n'.encode()
 
 
@@ -80,10 +82,10 @@ def notification(method: str, params: Mapping[str, Any]) -> bytes:
     return f'{{"jsonrpc":"2.0","method":"{method}","params":{to_json(params)}}}\n'.encode()
 
 
-def check_length(params: str) -> str:
-    """``params``. Raises ValueError where their line would be longer than the daemon takes, and
-    where they hold a lone surrogate, which UTF-8 has nothing for."""
-    size = len(params.encode())
+def check_length(params: str, more: int = 0) -> str:
+    """``params``. Raises ValueError where their line, with ``more`` bytes, would be longer than the
+    daemon takes, and where they hold a lone surrogate, which UTF-8 has nothing for."""
+    size = len(params.encode()) + more
     if size > LINE_MAX - _SPARE:
         raise ValueError(f"a request of {size} bytes; the daemon takes {LINE_MAX - _SPARE}")
     return params
@@ -160,25 +162,29 @@ class Specs:
 
     def __init__(self, defaults: Mapping[str, Any]) -> None:
         self._defaults = {k: v for k, v in members(defaults).items() if v is not None}
-        self._texts: Dict[Any, str] = {}
+        self._texts: Dict[FrozenSet[str], Tuple[str, int]] = {}
         check_length(to_json(self._defaults))
 
     def __contains__(self, name: str) -> bool:
         return name in self._defaults
 
-    def text(self, argv: Sequence[Text], options: Mapping[str, Any]) -> str:
-        """The params, in JSON. Raises TypeError and ValueError."""
+    def text(self, argv: Sequence[Text], options: Mapping[str, Any]) -> Tuple[str, str]:
+        """The params in JSON, and the members that the defaults add to them: one string for many.
+        Raises TypeError and ValueError."""
         own = {"argv": command(argv), **members(options)}
         text = to_json({k: v for k, v in own.items() if v is not None})
-        rest = self._rest(own)
-        return check_length(f"{text[:-1]},{rest}}}" if rest else text)
+        rest, size = self._rest(own)
+        check_length(text, size)
+        return text, rest
 
-    def _rest(self, own: Mapping[str, Any]) -> str:
+    def _rest(self, own: Mapping[str, Any]) -> Tuple[str, int]:
+        """Of the defaults those that ``own`` doesn't replace, and their bytes."""
         key = frozenset(name for name in own if name in self._defaults)
-        text = self._texts.get(key)
-        if text is None:
+        rest = self._texts.get(key)
+        if rest is None:
             text = to_json({k: v for k, v in self._defaults.items() if k not in key})[1:-1]
+            rest = text, len(text.encode())
             if len(self._texts) >= self._MOST:
                 self._texts.clear()
-            self._texts[key] = text
-        return text
+            self._texts[key] = rest
+        return rest

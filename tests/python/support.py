@@ -24,6 +24,7 @@ class Case(unittest.IsolatedAsyncioTestCase):
     max_running = 4
 
     async def asyncSetUp(self):
+        asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news
         self.dir = tempfile.mkdtemp(prefix="slotd-python-")
         self.daemon = Daemon(self.dir, durability=self.durability, max_running=self.max_running)
         await self.daemon.start()

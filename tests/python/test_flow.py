@@ -30,10 +30,10 @@ class Flow(Case):
             size = client._connection._wire.transport.get_write_buffer_size()
             self.assertLess(size, 1 << 20)
             await asyncio.gather(*(f.submitted() for f in futures + some))
-            await client.call("limits.set", {"max_running": 8})
             settled = []
             for future in some:
                 future.add_done_callback(lambda f: settled.append(f.result().seq))
+            await client.call("limits.set", {"max_running": 8})
             await asyncio.wait(some)
             self.assertEqual(settled, sorted(settled))
             for future in futures:

@@ -24,6 +24,9 @@ class FakeCase(unittest.IsolatedAsyncioTestCase):
         self.addCleanup(shutil.rmtree, self.dir)
         self.path = os.path.join(self.dir, "s")
 
+    async def asyncSetUp(self):
+        asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is no news
+
     def remove_socket(self):  # asyncio does it itself from 3.13 on
         if os.path.exists(self.path):
             os.unlink(self.path)
@@ -373,21 +376,49 @@ class Pace(FakeCase):
             self.assertEqual([c.job for c in done], list(range(1, 5001)))
             self.assertLessEqual(most, 1024)
 
-    async def test_a_daemon_that_does_not_read_costs_one_chunk(self):
-        go = asyncio.Event()
+    async def test_a_daemon_that_does_not_read_costs_a_chunk_and_can_be_left(self):
+        stopped, go = asyncio.Event(), asyncio.Event()
 
         async def serve(peer):
             await peer.greet()
+            peer.writer.transport.pause_reading()
+            stopped.set()
             await go.wait()
+            peer.writer.transport.resume_reading()
+            while await peer.read():
+                pass
 
-        async with Fake(self.path, serve) as fake, Client(self.path) as client:
+        async with Fake(self.path, serve):
+            client = Client(self.path)
+            await client.connect()
+            await self.within(stopped.wait())
             futures = [client.submit(["true"], tag="x" * 4000) for _ in range(3000)]
-            fake.peers and fake.peers[0].reader._transport.pause_reading()
-            await asyncio.sleep(0.05)
-            size = client._connection._wire.transport.get_write_buffer_size()
-            self.assertLess(size, 512 << 10)
+            transport = client._connection._wire.transport
+            while not transport.get_write_buffer_size():
+                await asyncio.sleep(0.001)
+            self.assertLess(transport.get_write_buffer_size(), 256 << 10)
+            closing = asyncio.ensure_future(client.close())
+            await asyncio.sleep(0.01)  # what it has written can't leave
+            self.assertFalse(closing.done())
             go.set()
-            del futures
+            await self.within(closing)
+            ends = await asyncio.gather(*futures, return_exceptions=True)
+            self.assertEqual({type(end) for end in ends}, {slotd.ConnectionLost})
+
+    async def test_close_does_not_wait_for_ever_for_one_that_does_not_read(self):
+        async def serve(peer):
+            await peer.greet()
+            peer.writer.transport.pause_reading()
+            await asyncio.sleep(60)
+
+        async with Fake(self.path, serve):
+            client = Client(self.path)
+            await client.connect()
+            for _ in range(1000):
+                client.submit(["true"], tag="x" * 4000)
+            await asyncio.sleep(0.01)
+            with mock.patch.object(connection, "_CLOSE_TIMEOUT", 0.05):
+                await self.within(client.close())
 
     async def test_calls_that_wait_queue_here(self):
         async def serve(peer):
