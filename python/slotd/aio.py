@@ -33,7 +33,7 @@ Command = Union[Sequence[wire.Text], Mapping[str, Any]]
 
 _NAME = f"python-slotd/{__version__}"
 _PIECE = 1 << 18  # bytes of output asked for, or of input sent, at a time
-_AHEAD = 1024  # completions that have come and were not taken
+_AHEAD = 128  # completions that have come and were not taken: at worst 16 MiB of output
 _CLOSE_TIMEOUT = 5.0  # seconds that close waits for the answers to cancels
 
 # The methods that may wait for jobs, clients or room, of which hello allows a number.

@@ -16,7 +16,7 @@ import collections
 import enum
 import itertools
 import re
-from typing import Any, Callable, Deque, Dict, List, Optional, Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Union, cast
 
 from . import wire
 from .errors import ConnectionLost, InstanceChanged, ProtocolError, RemoteError, UnknownOutcome
@@ -90,8 +90,7 @@ class _Wire(asyncio.Protocol):
         self.error: Optional[Exception] = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # other loops' need not inherit from it
 
     def data_received(self, data: bytes) -> None:
         if self.error is not None:

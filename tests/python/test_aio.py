@@ -399,7 +399,7 @@ class Restarts(Case):
             follow = client.follow(await future.submitted(), (1,))
             self.assertEqual(await follow.__anext__(), (1, b"a long line\n"))
             await self.daemon.kill()
-            await self.in_thread(lambda: open(gate, "w").write("x\n"))
+            await self.open_gate(gate, "x\n")
             await self.daemon.start()
             self.assertEqual(await _collect(follow), {1: b"b\n"})
 

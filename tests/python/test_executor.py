@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import unittest
+from pathlib import Path
 
 from support import ROOT, Case, scaled
 
@@ -150,7 +151,8 @@ class Executor(Case):
         def body(executor):
             future = executor.submit(sh("trap 'sleep 0.2; exit 9' TERM; echo >\"$1\"; while :; do sleep 0.01; done",
                                         gate))
-            open(gate).close()  # it runs, and the trap is set
+            with open(gate, encoding="ascii") as file:
+                file.read()  # it runs, and the trap is set
             self.assertTrue(future.cancel())
             self.assertTrue(future.cancelled() and future.done())
             self.assertIsNone(future.completion)
@@ -172,7 +174,7 @@ class Executor(Case):
                       for _ in range(2)]
             wait_for_id(behind[1])
             self.assertEqual([f.running() for f in (first, *behind)], [True, False, False])
-            open(gate, "w").close()
+            Path(gate).write_text("", "ascii")
             concurrent.futures.wait([first, *behind], timeout=60)
             self.assertFalse(any(f.running() for f in (first, *behind)))
 
@@ -262,7 +264,7 @@ class Executor(Case):
             del executor
             gc.collect()
             self.assertTrue(thread.is_alive())
-            open(gate, "w").close()
+            Path(gate).write_text("", "ascii")
             self.assertTrue(future.result(timeout=60).ok)
             del future
             thread.join(60)
@@ -299,7 +301,7 @@ class Executor(Case):
                    "status = os.waitpid(pid, 0)[1]\n"
                    "assert f.result().ok\n"
                    "sys.exit(os.WEXITSTATUS(status))\n")
-        done = await self.run_program(program)
+        done = await self.run_program(program, flags=("-W", "ignore::DeprecationWarning"))
         self.assertEqual((done.returncode, done.stderr), (7, ""))
 
     async def run_program(self, program, *args, flags=()):
