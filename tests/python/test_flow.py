@@ -31,7 +31,7 @@ class Flow(Case):
             self.assertLess(size, 1 << 20)
             await asyncio.gather(*(f.submitted() for f in futures + some))
             settled = []
-            for future in some:
+            for future in some:  # before one is done: then they would be told in this order
                 future.add_done_callback(lambda f: settled.append(f.result().seq))
             await client.call("limits.set", {"max_running": 8})
             await asyncio.wait(some)
