@@ -20,6 +20,7 @@ from support import Daemon
 import slotd
 from slotd.aio import Client
 
+AHEAD = 4  # how many times the slots a map has submitted and not taken, as slotctl's own default
 ENV = {"PATH": os.environ["PATH"]}
 
 
@@ -30,7 +31,7 @@ async def aio_submit(path, n, limit):
 
 async def aio_map(path, n, limit):
     async with Client(path, env=ENV) as client:
-        async for _ in client.map((["true"] for _ in range(n)), limit=limit):
+        async for _ in client.map((["true"] for _ in range(n)), limit=AHEAD * limit):
             pass
 
 
@@ -47,7 +48,7 @@ async def executor(path, n, limit):
 
 async def slotctl_map(path, n, limit):
     program = [os.path.join(os.environ["SLOT_BUILD_DIR"], "slotctl"), "--socket", path, "map",
-               "-j", str(limit), "--", "true"]
+               "-j", str(AHEAD * limit), "--", "true"]
     process = await asyncio.create_subprocess_exec(
         *program, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, **ENV})
     await process.communicate(b"\n" * n)
