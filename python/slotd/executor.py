@@ -19,6 +19,7 @@ from . import aio, wire
 from .completion import Completion
 from .errors import BrokenSlotExecutor, SlotdError
 
+_Cancel = Callable[[aio.JobFuture], None]
 Path = Optional[Union[str, "os.PathLike[str]"]]
 
 _SLICE = 512  # submits that are passed on in one turn of the loop: answers come in between
@@ -72,8 +73,8 @@ class _Conversation:
         self.lock = threading.Lock()
         self.shutdown = False
         self.pid = os.getpid()
-        # What to submit, and, with None, what to cancel.
-        self._todo: Deque[Tuple[ExecutorFuture, Optional[aio.Prepared]]] = collections.deque()
+        # What to submit, or how to cancel it.
+        self._todo: Deque[Tuple[ExecutorFuture, Union[aio.Prepared, _Cancel]]] = collections.deque()
         self._awake = False
         self._futures: Dict[ExecutorFuture, Optional[aio.JobFuture]] = {}
         self.client: Optional[aio.Client] = None
@@ -134,18 +135,19 @@ class _Conversation:
         if os.getpid() == self.pid:
             with self.lock:
                 if future in self._futures:
-                    self._todo.append((future, None))
+                    self._todo.append((future, aio.JobFuture.cancel_job))
                     self._wake()
 
     def end(self, *, cancel: bool = False) -> None:
-        """Takes no more; the thread ends when no future is left."""
+        """Takes no more; the thread ends when no future is left. ``cancel``: what is pending."""
         if os.getpid() != self.pid:
             return
         with self.lock:
             self.shutdown = True
-            futures = list(self._futures) if cancel else []
-        for future in futures:
-            future.cancel()
+            if cancel and self._futures:
+                self._todo.extend((future, aio.JobFuture.cancel_if_pending)
+                                  for future in self._futures)
+                self._wake()
         self.abandon()
 
     def abandon(self) -> None:
@@ -192,10 +194,10 @@ class _Conversation:
                     self._awake = False
                     return
                 future, prepared = self._todo.popleft()
-            if prepared is None:
+            if callable(prepared):
                 job = self._futures.get(future)
                 if job is not None:
-                    job.cancel_job()
+                    prepared(job)
             elif future.cancelled():
                 self._settle(future)
             else:
@@ -314,7 +316,7 @@ class SlotExecutor(concurrent.futures.Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more. ``wait``: returns when all futures are done. ``cancel_futures``: cancels
-        those that are not, pending and (for here that can be) running, and their jobs."""
+        those whose jobs are pending; jobs that run go on, as with the standard library's."""
         self._conversation.end(cancel=cancel_futures)
         if wait:
             self._conversation.join()

@@ -16,6 +16,7 @@ is left; the same question is asked for jobs that may have ended before they wer
 from __future__ import annotations
 
 import asyncio
+import enum
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Set
 
@@ -25,6 +26,13 @@ from .errors import InstanceChanged, JobFailed, ProtocolError, RemoteError
 
 _IDLE = 1.0  # seconds without a future after which the stream is closed
 _SOME = 4096  # ids in one request
+
+
+class _End(enum.Enum):
+    """How a job is to be ended for its owner."""
+
+    ANYWAY = 1
+    IF_PENDING = 2
 
 
 class JobFuture(asyncio.Future[Completion]):
@@ -43,7 +51,7 @@ class JobFuture(asyncio.Future[Completion]):
     _request: Optional[Request] = None
     _known: Optional["asyncio.Future[None]"] = None
     _on_known: Optional[Callable[["JobFuture"], None]] = None
-    _ending = False
+    _end: Optional[_End] = None
     _refused: Optional[Exception] = None
 
     def __init__(self, jobs: "Jobs", *, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,8 +80,16 @@ class JobFuture(asyncio.Future[Completion]):
     def cancel_job(self) -> None:
         """Cancels the job and leaves it to the daemon to settle the future when the job has ended:
         as cancelled, or, where that came first, with its result."""
-        if not self.done() and not self._ending:
-            self._ending = True
+        self._end_by(_End.ANYWAY)
+
+    def cancel_if_pending(self) -> None:
+        """The same, but a job that runs by then is left alone."""
+        if self._end is None:
+            self._end_by(_End.IF_PENDING)
+
+    def _end_by(self, end: _End) -> None:
+        if not self.done() and self._end is not end:
+            self._end = end
             self._jobs.on_cancel(self)
             if self._request is None and self.job is None:
                 super().cancel()
@@ -118,7 +134,7 @@ class Jobs:
         self._subscription: Optional[Request] = None
         self._idle: Optional[asyncio.TimerHandle] = None
         self._unwatched: List[int] = []
-        self._uncancelled: List[int] = []
+        self._uncancelled: Dict[_End, List[int]] = {end: [] for end in _End}
         self._owed: Set[object] = set()  # cancels that the daemon has not answered
         self._settled: Optional["asyncio.Future[None]"] = None
 
@@ -144,7 +160,7 @@ class Jobs:
         """Its owner has cancelled it."""
         request = future._request
         if future.job is not None:
-            self._cancel_soon(future.job)
+            self._cancel_soon(future)
         elif request is not None and not request.ever_sent:
             self._connection.cancel(request)
             future._request = None
@@ -187,8 +203,8 @@ class Jobs:
     def _watch(self, future: JobFuture, job: int, *, told: bool) -> None:
         """``told``: the stream will speak of it. Else it may be done already."""
         future.job = job
-        if future.cancelled() or future._ending:
-            self._cancel_soon(job)
+        if future.cancelled() or future._end is not None:
+            self._cancel_soon(future)
         self._futures.setdefault(job, []).append(future)
         if not told:
             self._unwatched.append(job)
@@ -197,27 +213,33 @@ class Jobs:
 
     # ---- cancels ----
 
-    def _cancel_soon(self, job: int) -> None:
-        if not self._uncancelled:  # those of one turn share a request
+    def _cancel_soon(self, future: JobFuture) -> None:
+        assert future.job is not None
+        end = _End.ANYWAY if future.cancelled() or future._end is None else future._end
+        if not any(self._uncancelled.values()):  # those of one turn share a request
             self._loop.call_soon(self._cancel_now)
-        self._uncancelled.append(job)
-        self._owed.add(job)
+        self._uncancelled[end].append(future.job)
+        self._owed.add((end, future.job))
 
     def _cancel_now(self) -> None:
-        jobs, self._uncancelled = self._uncancelled, []
-        for at in range(0, len(jobs), _SOME):
-            self._cancel(jobs[at:at + _SOME])
+        for end, jobs in self._uncancelled.items():
+            self._uncancelled[end] = []
+            for at in range(0, len(jobs), _SOME):
+                self._cancel(end, jobs[at:at + _SOME])
 
-    def _cancel(self, jobs: List[int]) -> None:
+    def _cancel(self, end: _End, jobs: List[int]) -> None:
         def on_answer(error: Optional[Exception], _: Any) -> None:
             rest = _without_missing(jobs, error)
             if rest:
-                self._cancel(rest)
+                self._cancel(end, rest)
             for job in set(jobs).difference(rest):
-                self._paid(job)
+                self._paid((end, job))
 
+        params: Params = {"jobs": jobs}
+        if end is _End.IF_PENDING:
+            params["only_pending"] = True
         try:
-            self._connection.request("job.cancel", {"jobs": jobs}, again=same, on_answer=on_answer)
+            self._connection.request("job.cancel", params, again=same, on_answer=on_answer)
         except Exception as error:  # nobody is left to tell
             on_answer(error, None)
 

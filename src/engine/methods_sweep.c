@@ -177,6 +177,8 @@ cancel_one(struct request *req, size_t i)
 	job = row->phase == ROW_DONE ? job_find(req->engine, id) : request_live(req->engine, row);
 	if (job == NULL)
 		return true; /* done, and gone */
+	if (p->only_pending && job_phase(job) == ROW_RUNNING)
+		return true;
 	job_ref(job);
 	c->items[i].best_effort = job_phase(job) == ROW_RUNNING;
 	c->items[i].accepted = job_cancel(job, p->grace_ms == MSG_NULL ? -1 : p->grace_ms,

@@ -377,6 +377,7 @@ struct msg_job_cancel {
 	struct msg_int_list jobs;
 	int64_t grace_ms; /* MSG_NULL: the job's kill_grace_ms */
 	bool wait;
+	bool only_pending;
 };
 
 struct msg_job_signal {

@@ -435,13 +435,15 @@ static const struct msg_field job_cancel_params_fields[] = {
 	    .def = MSG_NULL, .help = "from TERM to KILL; absent: the job's own"),
 	F("wait", MSG_T_BOOL, msg_job_cancel, wait,
 	    .help = "reply when no process of the jobs is left"),
+	F("only_pending", MSG_T_BOOL, msg_job_cancel, only_pending,
+	    .help = "leave those alone that run"),
 };
 PARAMS(job_cancel_params, msg_job_cancel);
 
 static const struct msg_field cancel_item_schema_fields[] = {
 	F("job", MSG_T_INT, msg_cancel_item, job, .flags = REQUIRED, JOB_ID_RANGE,
 	    .help = "its id"),
-	F("accepted", MSG_T_BOOL, msg_cancel_item, accepted, .help = "false: it was done already"),
+	F("accepted", MSG_T_BOOL, msg_cancel_item, accepted, .help = "false: it was done already, or left alone"),
 	F("best_effort", MSG_T_BOOL, msg_cancel_item, best_effort,
 	    .help = "without a cgroup: what hid from its job was out of reach"),
 };

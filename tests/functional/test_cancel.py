@@ -27,6 +27,21 @@ class Cancel(Case):
         await self.c.run("true")
         self.assertFalse(mark.exists())
 
+    async def test_only_pending_leaves_alone_what_runs(self):
+        await self.c.call("limits.set", max_running=1)
+        gate = self.gate()
+        first, second = await self.c.submit(gate.spec()), await self.c.submit("true")
+        await self.phase(first)
+        for wait in (False, True):
+            reply = await self.c.call("job.cancel", jobs=[first, second], only_pending=True, wait=wait)
+            self.assertEqual(reply["results"], [
+                {"job": first, "accepted": False, "best_effort": False},
+                {"job": second, "accepted": not wait, "best_effort": False}])
+        self.assertEqual((await self.c.finish(second))["outcome"], "cancelled")
+        gate.open(3)
+        done = await self.c.finish(first)
+        self.assertEqual((done["outcome"], done["exit_code"]), ("exited", 3))
+
     async def test_a_running_job_gets_term(self):
         mark = self.mark("pid")
         job = await self.c.submit(sh('trap "echo bye; exit 5" TERM; echo $$ >"$1"; '

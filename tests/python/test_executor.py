@@ -88,12 +88,23 @@ class Executor(Case):
 
     async def test_shutdown(self):
         def body(executor):
-            futures = [executor.submit(["sleep", "60"]) for _ in range(10)]
-            executor.shutdown(wait=True, cancel_futures=True)
-            self.assertTrue(all(f.cancelled() for f in futures))
-            with self.assertRaises(RuntimeError):
-                executor.submit(["true"])
+            gate = self.file("gate")
+            wait = ["sh", "-c", 'while [ ! -e "$0" ]; do sleep 0.05; done', gate]
+            futures = [executor.submit(wait) for _ in range(10)]  # four run at a time
+            try:
+                deadline = time.monotonic() + scaled(60)
+                while not all(f.running() for f in futures[:4]):
+                    self.assertLess(time.monotonic(), deadline)
+                executor.shutdown(wait=False, cancel_futures=True)
+                with self.assertRaises(RuntimeError):
+                    executor.submit(["true"])
+                done = concurrent.futures.wait(futures[4:], timeout=scaled(60)).done
+                self.assertEqual((len(done), all(f.cancelled() for f in done)), (6, True))
+                self.assertFalse(any(f.done() for f in futures[:4]))
+            finally:
+                Path(gate).touch()
             executor.shutdown()
+            self.assertTrue(all(f.result().ok for f in futures[:4]))
 
         await self.run_blocking(body)
 
