@@ -823,7 +823,7 @@ static const struct msg_method methods[M_METHODS] = {
 	[M_MAP_OPEN] = { M_MAP_OPEN, STREAM_OF_ITEMS | MSG_M_CREDIT, "map.open",
 	    "Opens a stream of jobs of which at most `limit` are submitted and not yet "
 	    "consumed.",
-	    &map_open_params, &map_result, &msg_completion_schema, { RPC_OK } },
+	    &map_open_params, &map_result, &msg_completion_schema, { RPC_LIMIT_EXCEEDED } },
 	[M_MAP_PUSH] = { M_MAP_PUSH, 0, "map.push",
 	    "Pushes jobs into a map; each costs one credit.", &map_push_params, &jobs_result, NULL,
 	    { RPC_CREDIT_EXCEEDED, RPC_QUEUE_FULL, RPC_DRAINING, RPC_LIMIT_EXCEEDED,
@@ -845,7 +845,7 @@ static const struct msg_method methods[M_METHODS] = {
 	    { RPC_JOB_FAILED, RPC_JOB_CANCELLED, RPC_NO_SUCH_JOB, RPC_LIMIT_EXCEEDED } },
 	[M_JOB_RESULT] = { M_JOB_RESULT, MSG_M_WAITS, "job.result", "The job object of a done job.",
 	    &job_result_params, &msg_job_schema, NULL,
-	    { RPC_INVALID_STATE, RPC_TIMEOUT, RPC_NO_SUCH_JOB } },
+	    { RPC_INVALID_STATE, RPC_TIMEOUT, RPC_NO_SUCH_JOB, RPC_LIMIT_EXCEEDED } },
 	[M_JOB_CANCEL] = { M_JOB_CANCEL, MSG_M_WAITS, "job.cancel",
 	    "Cancels jobs; one unknown id refuses all.", &job_cancel_params, &cancel_result, NULL,
 	    { RPC_NO_SUCH_JOB, RPC_LIMIT_EXCEEDED, RPC_STORAGE_DEGRADED } },

@@ -114,6 +114,17 @@ class Discover(Case):
             for kind in kinds:
                 self.assertIn(kind, text, name)
 
+    async def test_limits_that_are_seldom_met_are_named(self):
+        job = await self.c.submit("sleep", "300")
+        for count in (40000, 25536):  # one line can't hold them all
+            self.c.stream("futures.as_completed", jobs=[job] * count)
+        for method, params in (("map.open", {"limit": 1, "defaults": {"argv": ["a" * 800000]}}),
+                               ("job.result", {"job": job, "wait_ms": 1})):
+            error = await self.c.error(method, **params)
+            self.assertKind(error, "LimitExceeded")
+            self.assertIn({"$ref": "#/components/errors/LimitExceeded"},
+                          self.methods()[method]["errors"])
+
     async def test_each_method_listed_answers(self):
         """No method of the document is MethodNotFound."""
         for name in self.methods():
