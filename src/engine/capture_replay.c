@@ -50,8 +50,10 @@ replay(struct spool *spool, struct spool_landing *l)
 	struct ring r;
 	int fd;
 
-	if (!spool_landing_left(l, &left))
+	if (!spool_landing_left(l, &left)) {
+		spool_landing_clear(l); /* before it is written down what the next read is for */
 		return false;
+	}
 	ring_init(&r, &group, left.whose.limit);
 	ring_set_spool(&r, spool, &left.whose.name);
 	ring_adopt(&r);

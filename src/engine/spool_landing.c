@@ -1,7 +1,7 @@
 /*
  * The marks are random bytes at both ends of where a read is to put its own. If the last ones are
  * gone, all came; if the first ones stand, none did. Only a copy that failed at a page of ours (which
- * the kernel may do to a process that is being killed) can be in between.
+ * the kernel may do to a process that is being killed) can be in between: it ends where a page does.
  */
 #include "engine/spool_landing.h"
 
@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 #define LANDING_MAGIC UINT64_C(0x31646e616c746f73) /* of this form of the record */
-#define RECORD_BYTES 4096
+#define PAGE_BYTES 4096 /* the least that there is: the bytes begin with one */
+#define RECORD_BYTES PAGE_BYTES
 #define MARK_BYTES 16
 #define MAP_BYTES (2 * RECORD_BYTES + SPOOL_LANDING_LOOP_BYTES + SPOOL_LANDING_THREAD_BYTES)
 
@@ -195,10 +196,15 @@ first_stands(const struct spool_landing *l, size_t len)
 	return memcmp(l->bytes, l->record->mark, first_mark(len)) == 0;
 }
 
+/* Or as much of it as is in the last page. */
 static bool
 last_stands(const struct spool_landing *l, size_t len)
 {
-	return memcmp(l->bytes + len - last_mark(len), l->record->mark, last_mark(len)) == 0;
+	size_t mark = last_mark(len), n = len % PAGE_BYTES;
+
+	if (n == 0 || n > mark)
+		n = mark;
+	return memcmp(l->bytes + len - n, l->record->mark + mark - n, n) == 0;
 }
 
 bool

@@ -19,6 +19,8 @@
 #define ERA "boot 1, journal 1"
 #define LIMIT 400000
 #define JOB 7
+#define STATE_AT 112 /* in the record: behind the era, which makes the rest worth a look */
+#define LEN_AT (STATE_AT + 4)
 
 static char state[] = "/tmp/slotd-test-landing-XXXXXX";
 static struct spool *spool;
@@ -222,6 +224,39 @@ START_TEST(a_copy_that_was_cut_off_is_told)
 }
 END_TEST
 
+/* Two bytes of the last mark are in a page that the copy did not get to. */
+START_TEST(a_copy_that_was_cut_off_within_the_mark_is_told)
+{
+	struct spool_landing *l = &spool_landings(spool)->thread;
+	struct ring r;
+
+	begin(&r, LIMIT, 1000);
+	expect(l, &r, 8192 + 2);
+	fill(l->bytes, r.end, 8192);
+	kill_engine(&r);
+	check_stream(LIMIT, 1000 + 8192 + 2, 1000 + 8192 + 2, EIO);
+}
+END_TEST
+
+/* The engine after one that read nothing is killed while it writes down its first read. */
+START_TEST(what_was_expected_once_is_expected_no_more)
+{
+	const uint32_t len = 50; /* of 100 that were marked */
+	struct ring r;
+	int fd;
+
+	begin(&r, LIMIT, 1000);
+	expect(&spool_landings(spool)->loop, &r, 100);
+	kill_engine(&r);
+	fd = open(landing_path(), O_RDWR | O_CLOEXEC);
+	ck_assert_int_eq(pwrite(fd, &len, sizeof(len), LEN_AT), sizeof(len));
+	close(fd);
+	spool_free(spool);
+	spool = open_spool(ERA);
+	check_stream(LIMIT, 0, 1000, 0);
+}
+END_TEST
+
 /* In memory, from there to a file, in a file, around its end; some of it appended already. */
 static const struct {
 	int64_t limit;
@@ -334,9 +369,8 @@ START_TEST(garbage_does_no_harm)
 		garbage[i] = (unsigned char)rand();
 	begin(&r, LIMIT, 1000);
 	expect(&spool_landings(spool)->loop, &r, 100);
-	/* Behind the era, which is what makes the rest worth a look. */
 	fd = open(landing_path(), O_RDWR | O_CLOEXEC);
-	ck_assert_int_eq(pwrite(fd, garbage, sizeof(garbage), 112 + 4 * _i), sizeof(garbage));
+	ck_assert_int_eq(pwrite(fd, garbage, sizeof(garbage), STATE_AT + 4 * _i), sizeof(garbage));
 	close(fd);
 	kill_engine(&r);
 	check_stream(LIMIT, 0, 1000, 0);
@@ -375,6 +409,8 @@ main(void)
 	tcase_add_loop_test(tc, a_read_that_had_not_begun_adds_nothing, 0, NLENS);
 	tcase_add_test(tc, a_read_that_brought_less_is_known_once_it_returned);
 	tcase_add_loop_test(tc, a_copy_that_was_cut_off_is_told, 0, 2);
+	tcase_add_test(tc, a_copy_that_was_cut_off_within_the_mark_is_told);
+	tcase_add_test(tc, what_was_expected_once_is_expected_no_more);
 	tcase_add_loop_test(tc, what_came_is_put_where_it_belongs, 0, NPLACES);
 	tcase_add_loop_test(tc, a_replay_that_was_killed_is_done_again, 0, NPLACES);
 	tcase_add_test(tc, what_the_ring_has_is_not_added_twice);
