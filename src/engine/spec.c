@@ -105,7 +105,7 @@ fill_body(struct body *b, const struct msg_spec *m, const char *argv, size_t arg
 	b->tty = m->tty;
 	b->keep_leftovers = m->leftovers == MSG_LEFTOVERS_KEEP;
 	b->timeout_ms = m->timeout_ms != MSG_NULL ? m->timeout_ms : 0;
-	b->grace_ms = (m->present & MSG_SPEC_BIT(MSG_SPEC_KILL_GRACE_MS)) ? m->kill_grace_ms : -1;
+	b->grace_ms = m->kill_grace_ms != MSG_NULL ? m->kill_grace_ms : -1;
 }
 
 static uint32_t
@@ -164,7 +164,7 @@ fill_spec(struct spec *s, const struct msg_spec *m)
 	s->not_before_us = m->not_before_us != MSG_NULL ? m->not_before_us : 0;
 	s->output_limit = m->output_limit != MSG_NULL ? m->output_limit : -1;
 	s->timeout_ms = m->timeout_ms != MSG_NULL ? m->timeout_ms : 0;
-	s->grace_ms = (m->present & MSG_SPEC_BIT(MSG_SPEC_KILL_GRACE_MS)) ? m->kill_grace_ms : -1;
+	s->grace_ms = m->kill_grace_ms != MSG_NULL ? m->kill_grace_ms : -1;
 }
 
 static void

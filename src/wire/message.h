@@ -48,7 +48,6 @@
 #define MSG_LIST_DEFAULT 100
 #define MSG_FDS_MAX 64                              /* descriptors of one request */
 #define MSG_DURATION_MAX_MS ((int64_t)315360000000) /* ten years */
-#define MSG_KILL_GRACE_DEFAULT_MS 5000
 #define MSG_BACKOFF_MAX_MS ((int64_t)3600000)
 #define MSG_RETRIES_MAX 10000
 #define MSG_SLOTS_MAX 1000000
@@ -227,7 +226,7 @@ struct msg_spec {
 	struct msg_stdio in, out, err;
 	int64_t output_limit; /* MSG_NULL: the daemon's own */
 	int64_t timeout_ms;   /* MSG_NULL: none */
-	int64_t kill_grace_ms;
+	int64_t kill_grace_ms; /* MSG_NULL: the daemon's own */
 	uint64_t ok_codes[4]; /* 256 bits; see msg_spec_is_ok() */
 	const char *queue;
 	int64_t priority;

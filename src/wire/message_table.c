@@ -87,7 +87,7 @@ static const struct msg_field msg_spec_schema_fields[] = {
 	    .min = 1, .max = MSG_DURATION_MAX_MS, .def = MSG_NULL,
 	    .help = "an attempt that runs longer is ended as timed_out"),
 	[MSG_SPEC_KILL_GRACE_MS] = F("kill_grace_ms", MSG_T_INT, msg_spec, kill_grace_ms, .min = 0,
-	    .max = MSG_DURATION_MAX_MS, .def = MSG_KILL_GRACE_DEFAULT_MS,
+	    .max = MSG_DURATION_MAX_MS, .def = MSG_NULL,
 	    .help = "from TERM to KILL; absent: what the daemon is configured with"),
 	[MSG_SPEC_OK_CODES] = F(
 	    "ok_codes", MSG_T_OK_CODES, msg_spec, ok_codes, .help = "exit codes that count as ok"),

@@ -101,6 +101,11 @@ class Discover(Case):
         params = {self.resolve(p)["name"] for p in self.methods()["job.submit"]["params"]}
         self.assertEqual(params, SPEC)
 
+    async def test_what_is_configured_has_no_default(self):
+        params = {p["name"]: p for p in self.methods()["job.submit"]["params"]}
+        for name in ("kill_grace_ms", "output_limit"):
+            self.assertNotIn("default", params[name]["schema"], name)
+
     async def test_every_error_kind_is_there_with_its_code(self):
         text = json.dumps(self.doc)
         for kind, code in KINDS.items():
