@@ -127,22 +127,42 @@ follow_attempt(struct follow *f, int64_t attempt)
 	f->attempt = attempt;
 }
 
-/* What was begun with a capture is read to its end there, though the row may have given it to
- * history meanwhile. */
+static bool
+has_unsent(const struct follow *f)
+{
+	for (int i = 0; i < 2; i++)
+		if (f->wanted[i] && f->off[i] < capture_end(f->capture, i + 1))
+			return true;
+	return false;
+}
+
+/* Whether another attempt is to be sent now. What was begun with a capture is read to its end
+ * there, though the row may have given it to history, or have another, meanwhile. */
+static bool
+follow_is_behind(const struct follow *f)
+{
+	const struct capture *c = f->row->output;
+
+	if (f->capture != NULL && has_unsent(f))
+		return false;
+	if (c != NULL)
+		return c != f->capture;
+	return f->row->phase == ROW_DONE && f->attempt != f->row->attempt;
+}
+
 static void
 follow_newest(struct follow *f)
 {
 	struct capture *c = f->row->output;
 
-	if (c == NULL && f->capture == NULL && f->row->phase == ROW_DONE)
-		follow_attempt(f, f->row->attempt);
-	if (c == f->capture || c == NULL)
+	if (!follow_is_behind(f))
 		return;
 	if (f->capture != NULL)
 		capture_unref(f->capture);
-	f->capture = capture_ref(c);
-	capture_want_data(c, true);
-	follow_attempt(f, capture_attempt(c));
+	f->capture = c != NULL ? capture_ref(c) : NULL;
+	if (c != NULL)
+		capture_want_data(c, true);
+	follow_attempt(f, c != NULL ? capture_attempt(c) : f->row->attempt);
 }
 
 enum follow_step { FOLLOW_QUIET, FOLLOW_SENT, FOLLOW_SUSPENDED };
@@ -243,12 +263,12 @@ follow_pump(struct request *req)
 	struct msg_follow_result result = { .next = { MSG_NULL, MSG_NULL } };
 	enum follow_step out, err;
 
-	follow_newest(f);
 	do {
+		follow_newest(f);
 		if ((out = follow_stream(f, 0)) == FOLLOW_SUSPENDED ||
 		    (err = follow_stream(f, 1)) == FOLLOW_SUSPENDED)
 			return;
-	} while ((out == FOLLOW_SENT || err == FOLLOW_SENT) && f->error == 0);
+	} while ((out == FOLLOW_SENT || err == FOLLOW_SENT || follow_is_behind(f)) && f->error == 0);
 	if (f->error != 0) {
 		int error = f->error;
 
@@ -277,10 +297,14 @@ follow_pump(struct request *req)
 	request_reply(req, &result);
 }
 
+/* The capture is taken at once: once the stream is pumped, the row may have the next attempt's. */
 static void
 on_new_output(struct output_wait *w)
 {
-	request_wake(((struct follow *)w)->req);
+	struct follow *f = (struct follow *)w;
+
+	follow_newest(f);
+	request_wake(f->req);
 }
 
 static const struct request_ops follow_ops = { .drop = follow_drop, .pump = follow_pump };
@@ -333,6 +357,7 @@ on_output_follow(struct request *req)
 		request_no_memory(req);
 		return;
 	}
+	follow_newest(f);
 	request_stream(req, &follow_ops, f, p->window == MSG_NULL ? -1 : p->window);
 	request_wake(req);
 }

@@ -123,6 +123,32 @@ class Follow(Case):
         plain = self.c.stream("output.follow", job=job, fds=[1], off=12)
         self.assertEqual(await plain.collect(), [])
 
+    async def test_no_attempt_is_passed_over(self):
+        """Not even those that end as fast as they can."""
+        await self.c.call("limits.set", max_running=0)
+        jobs = [await self.c.submit(sh("echo $SLOT_ATTEMPT; exit 1"),
+                                    retries={"max": 2, "backoff_ms": 0}) for _ in range(40)]
+        streams = [self.c.stream("output.follow", job=job) for job in jobs]
+        await self.c.call("limits.set", max_running=4)
+        for stream in streams:
+            self.assertEqual([(i["off"], i.get("attempt", 1), i["data"])
+                              for i in await stream.collect()],
+                             [(0, k, f"{k}\n") for k in (1, 2, 3)])
+
+    async def test_one_that_takes_its_time_gets_an_attempt_to_its_end(self):
+        gate = self.gate()
+        job = await self.c.submit(sh('[ $SLOT_ATTEMPT = 2 ] && exec echo two\n'
+                                     'printf abcdef; read c <"$1"; exit 1', gate.path),
+                                  retries={"max": 1, "backoff_ms": 0})
+        stream = self.c.stream("output.follow", job=job, fds=[1], window=2)
+        self.assertEqual((await stream.next())["data"], "ab")
+        gate.open()
+        await self.c.finish(job)
+        self.c.notify("$/credit", stream=stream.id, n=100)
+        self.assertEqual([(i["off"], i.get("attempt", 1), i["data"])
+                          for i in await stream.collect()], [(2, 1, "cdef"), (0, 2, "two\n")])
+        self.assertEqual(await stream.result(), {"next": {"1": 4}})
+
     async def test_of_a_pending_job_it_waits(self):
         await self.c.call("limits.set", max_running=0)
         job = await self.c.submit("echo", "x")
