@@ -73,19 +73,19 @@ open_file(const char *state_dir)
 	return -error;
 }
 
-/* The file of the directory, or memory of our own. */
+/* The file of the directory. MAP_FAILED: *error is the errno. */
 static void *
-map_them(const char *state_dir)
+map_file(const char *state_dir, int *error)
 {
-	int fd = state_dir ? open_file(state_dir) : -1;
+	int fd = open_file(state_dir);
 	void *map = MAP_FAILED;
 
-	if (fd >= 0) {
-		map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		close(fd);
-	}
-	if (map == MAP_FAILED)
-		map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	*error = -fd;
+	if (fd < 0)
+		return map;
+	map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	*error = map == MAP_FAILED ? errno : 0;
+	close(fd);
 	return map;
 }
 
@@ -119,9 +119,14 @@ begin(struct spool_landing *l, unsigned char *at, size_t size, const char *era)
 int
 spool_landings_open(struct spool_landings *l, const char *state_dir, const char *era)
 {
-	unsigned char *map = map_them(state_dir);
+	unsigned char *map = MAP_FAILED;
 
 	l->map = NULL;
+	l->error = 0;
+	if (state_dir)
+		map = map_file(state_dir, &l->error);
+	if (map == MAP_FAILED)
+		map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
 		return -errno;
 	l->map = map;

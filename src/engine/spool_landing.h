@@ -32,10 +32,12 @@ struct spool_landing {
 struct spool_landings {
 	struct spool_landing loop, thread;
 	void *map; /* NULL: nothing to be closed */
+	int error; /* errno for which they are in memory all the same */
 };
 
 /* In directory `state_dir`, where what was left under another `era` counts for nothing. NULL, or
- * where it can't be made: in memory, where it ends with the process. 0 or -errno: not even that. */
+ * where it can't be made (see error): in memory, where it ends with the process. 0 or -errno: not
+ * even that. */
 int spool_landings_open(struct spool_landings *l, const char *state_dir, const char *era);
 void spool_landings_close(struct spool_landings *l);
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
@@ -216,6 +217,10 @@ make_captures(struct engine *e)
 		errno = -error;
 		return false;
 	}
+	error = spool_landings(spool)->error;
+	if (error != 0)
+		slot_log(e->logger, SLOT_LOG_WARN, "a kill would lose output that is just being read "
+		    "file=%s/landing error=\"%s\"", e->options.state_dir, strerrordesc_np(error));
 	e->captures = capture_pool_new_durable(e->loop, spool);
 	return e->captures != NULL;
 }

@@ -593,6 +593,17 @@ class State(Durable):
         await self.d.start()
         self.d.expect_dead = False
 
+    async def test_a_landing_that_can_not_be_had_is_told(self):
+        self.assertNotIn("landing", self.d.log())
+        await self.d.stop()
+        (self.d.state / "landing").unlink()
+        (self.d.state / "landing").mkdir()
+        await self.d.start()
+        self.d.expect_dead = False
+        self.assertIn(f'file={self.d.state}/landing error="Is a directory"', self.d.log())
+        self.c = await self.d.connect()
+        self.assertTrue((await self.c.run("echo", "x"))["ok"])
+
     async def test_two_daemons_do_not_share_one(self):
         other = self.make_daemon(state=self.d.state)
         other.spawn()

@@ -386,6 +386,7 @@ START_TEST(without_a_file_there_is_a_landing_all_the_same)
 	ck_assert_int_eq(unlink(landing_path()), 0);
 	ck_assert_int_eq(symlink("/dev/null", landing_path()), 0);
 	spool = open_spool(ERA);
+	ck_assert_int_eq(spool_landings(spool)->error, ELOOP);
 	l = &spool_landings(spool)->loop;
 	begin(&r, LIMIT, 10);
 	expect(l, &r, 20);
