@@ -109,9 +109,9 @@ struct slot_client *slot_client_new_fd(struct slot_loop *loop, int fd,
 /*
  * Closes and frees. Open calls and jobs fail with -SLOT_ECLOSED, open streams end without a
  * callback. Streams not freed yet become inert: free them still. NULL is allowed.
- * A loop of the client's own is freed with it: combinators and other clients on it have to be
+ * A loop of the client's own is freed with the last client on it: combinators on it have to be
  * gone by then, futures need not. Callbacks of what failed run before this returns; when a
- * callback frees the client, before slot_client_run returns, and the loop lives until then.
+ * callback frees that client, before slot_client_run returns, and the loop lives until then.
  */
 void slot_client_free(struct slot_client *client);
 
@@ -130,7 +130,7 @@ const json_t *slot_client_hello(const struct slot_client *client);
 uint64_t slot_client_seq(const struct slot_client *client);
 
 /* The loop given to connect, or the client's own: for combinators, and for other clients of the
- * same program, which are freed before it. Its own is run by slot_client_run and nothing else. */
+ * same program. Its own is run by slot_client_run and nothing else, with any client on it. */
 struct slot_loop *slot_client_loop(const struct slot_client *client);
 
 /*

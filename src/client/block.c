@@ -14,8 +14,18 @@
 struct client_own {
 	struct event_base *base;
 	struct slot_loop *loop;
-	unsigned holds; /* the client, and a wait that runs */
+	unsigned holds; /* the clients on it, and a wait that runs */
 };
+
+struct client_own *
+client_own_of(const struct slot_loop *loop)
+{
+	struct client_own *own = slot_loop_owner(loop);
+
+	if (own != NULL)
+		own->holds++;
+	return own;
+}
 
 struct client_own *
 client_own_new(struct slot_loop **loop)
@@ -28,10 +38,12 @@ client_own_new(struct slot_loop **loop)
 	own->base = event_base_new();
 	own->loop = own->base != NULL ? slot_loop_new(own->base) : NULL;
 	*loop = own->loop;
-	if (own->loop != NULL)
-		return own;
-	client_own_release(own);
-	return NULL;
+	if (own->loop == NULL) {
+		client_own_release(own);
+		return NULL;
+	}
+	slot_loop_set_owner(own->loop, own);
+	return own;
 }
 
 void

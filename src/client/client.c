@@ -278,7 +278,7 @@ client_new(struct slot_loop *loop, int fd, const char *path,
 	if (options == NULL)
 		options = &none;
 	bool manual = loop != NULL && slot_loop_base(loop) == NULL;
-	struct client_own *own = loop == NULL ? client_own_new(&loop) : NULL;
+	struct client_own *own = loop == NULL ? client_own_new(&loop) : client_own_of(loop);
 	struct slot_client *c = loop != NULL && !manual ? calloc(1, sizeof(*c)) : NULL;
 
 	if (c == NULL) {

@@ -122,7 +122,7 @@ struct client_job;
 struct slot_client {
 	struct link link;
 	struct slot_loop *loop;
-	struct client_own *own;             /* of the loop; NULL: the loop is the program's */
+	struct client_own *own;             /* held; NULL: the loop is the program's */
 	struct slot_client_options options; /* its strings are not kept */
 	struct client_reconnect *again;     /* NULL: a lost connection is the end */
 	struct evbuffer *scratch;           /* the line being written */
@@ -148,8 +148,10 @@ void client_end(struct slot_client *c, int code, const char *why);
 extern const struct link_handlers client_link_handlers;
 
 /* A loop for a client that was given none (block.c); NULL: out of memory. It outlives the client
- * while a wait is running it; the last one to let go frees it. */
+ * while others are on it or a wait is running it; the last one to let go frees it. */
 struct client_own *client_own_new(struct slot_loop **loop);
+/* Takes hold of the one that the loop is of; NULL: it is the program's. */
+struct client_own *client_own_of(const struct slot_loop *loop);
 void client_own_release(struct client_own *own); /* NULL is allowed */
 
 /* The seq that an object of JSON names; 0: none. */

@@ -29,6 +29,7 @@ struct call_queue {
 
 struct slot_loop {
 	struct event_base *base; /* NULL: manual */
+	void *owner;
 	struct event wake;
 	struct event tick;
 	int timer_fd;
@@ -330,6 +331,18 @@ bool
 slot_loop_is_running(const struct slot_loop *loop)
 {
 	return loop->in_pass;
+}
+
+void
+slot_loop_set_owner(struct slot_loop *loop, void *owner)
+{
+	loop->owner = owner;
+}
+
+void *
+slot_loop_owner(const struct slot_loop *loop)
+{
+	return loop->owner;
 }
 
 /* ---- on an event_base ---- */

@@ -31,6 +31,10 @@ bool slot_loop_calls_queued(const struct slot_loop *loop);
 /* Whether this is called from inside a call or a timer's fire. */
 bool slot_loop_is_running(const struct slot_loop *loop);
 
+/* What whoever made the loop, and will free it, notes of itself; NULL: nothing. */
+void slot_loop_set_owner(struct slot_loop *loop, void *owner);
+void *slot_loop_owner(const struct slot_loop *loop);
+
 /*
  * `call` runs once at the end of this turn: after all calls to run soon and all I/O callbacks
  * that were ready in this turn (best effort under load: at the latest after 256 soon-calls).

@@ -287,18 +287,82 @@ START_TEST(clients_can_share_a_loop)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
 	send_line(pair[0], HELLO_ANSWER);
-	struct slot_client *second = slot_client_new_fd(slot_client_loop(client), pair[1], NULL,
+	struct slot_client *other = slot_client_new_fd(slot_client_loop(client), pair[1], NULL,
 	    NULL);
-	struct slot_future *f = call(second);
+	struct slot_future *f = call(other);
 
-	ck_assert_ptr_eq(slot_client_loop(second), slot_client_loop(client));
+	ck_assert_ptr_eq(slot_client_loop(other), slot_client_loop(client));
 	send_line(pair[0], "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n");
 	ck_assert_int_eq(slot_client_run(client, f, PATIENCE_MS), 0);
 	ck_assert_int_eq(slot_future_result(f, NULL), 0);
 	slot_future_unref(f);
-	slot_client_free(second);
+	slot_client_free(other);
 	close(pair[0]);
 	end();
+}
+END_TEST
+
+static struct slot_client *second;
+
+static void
+free_both(struct slot_future *f, void *arg)
+{
+	(void)f;
+	if (arg != NULL) {
+		slot_client_free(client);
+		slot_client_free(second);
+	} else {
+		slot_client_free(second);
+		slot_client_free(client);
+	}
+	client = second = NULL;
+}
+
+static void
+share_and_free_inside(void *first_first)
+{
+	begin();
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	send_line(pair[0], HELLO_ANSWER);
+	second = slot_client_new_fd(slot_client_loop(client), pair[1], NULL, NULL);
+	struct slot_future *ready = slot_client_ready(second), *f = call(second);
+
+	slot_future_add_done_callback(ready, free_both, first_first);
+	ck_assert_int_eq(slot_client_run(second, f, PATIENCE_MS), 0);
+	ck_assert_ptr_null(client);
+	fails_with(f, -SLOT_ECLOSED);
+	slot_future_unref(f);
+	slot_future_unref(ready);
+	close(pair[0]);
+	end();
+}
+
+START_TEST(a_callback_may_free_all_clients_of_the_loop)
+{
+	share_and_free_inside(NULL);
+	share_and_free_inside(&second);
+}
+END_TEST
+
+START_TEST(a_shared_loop_is_there_until_the_last_client_goes)
+{
+	begin();
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	send_line(pair[0], HELLO_ANSWER);
+	second = slot_client_new_fd(slot_client_loop(client), pair[1], NULL, NULL);
+	struct slot_future *f = call(second);
+
+	end();
+	send_line(pair[0], "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n");
+	ck_assert_int_eq(slot_client_run(second, f, PATIENCE_MS), 0);
+	ck_assert_int_eq(slot_future_result(f, NULL), 0);
+	slot_future_unref(f);
+	slot_client_free(second);
+	close(pair[0]);
 }
 END_TEST
 
@@ -517,6 +581,8 @@ main(void)
 	tcase_add_test(tc, a_callback_may_free_the_client_that_waits);
 	tcase_add_test(tc, freeing_tells_all_that_fails_with_it);
 	tcase_add_test(tc, clients_can_share_a_loop);
+	tcase_add_test(tc, a_callback_may_free_all_clients_of_the_loop);
+	tcase_add_test(tc, a_shared_loop_is_there_until_the_last_client_goes);
 	tcase_add_test(tc, signals_do_not_end_a_wait);
 	tcase_add_test(tc, signals_do_not_end_a_connect_that_waits);
 	tcase_add_test(tc, a_daemon_that_is_gone_sends_no_signal);
