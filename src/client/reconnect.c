@@ -173,41 +173,54 @@ suspend_all(struct slot_client *c)
 	return 0;
 }
 
-static void
-resume_one(struct slot_client *c, struct client_request *r)
+/* 0: it was sent. Else as ops->resume. */
+static int
+send_again(struct client_request *r, json_t **result)
 {
-	json_t *result = NULL;
-	int rc = client_resume_prepare(r, &result);
+	int rc = client_resume_prepare(r, result);
 
-	if (rc == 0)
-		rc = client_send_again(r);
+	return rc == 0 ? client_send_again(r) : rc;
+}
+
+/* Its owner hears what became of it. */
+static void
+tell_owner(struct slot_client *c, struct client_request *r, int rc, json_t *result)
+{
 	if (rc < 0) {
 		fail_one(c, r, rc);
 	} else if (rc > 0) {
 		client_close(c, r);
 		r->ops->result(r, result);
-		json_decref(result);
 	} else if (r->ops->resumed != NULL) {
 		r->ops->resumed(r);
 	}
 }
 
+/* All are sent before anybody is told: what callbacks ask for comes behind what was asked before,
+ * a job behind the subscription that will tell how it ends. */
 static int
 resume_all(struct slot_client *c)
 {
 	size_t n;
 	uint64_t *ids = open_ids(c, &n);
+	struct {
+		int rc;
+		json_t *result;
+	} *became = calloc(n + 1, sizeof(*became));
+	int rc = ids != NULL && became != NULL ? 0 : -SLOT_ENOMEM;
 
-	if (ids == NULL)
-		return -SLOT_ENOMEM;
-	for (size_t i = 0; i < n && !c->over && !client_is_away(c); i++) {
-		struct client_request *r = table_get(&c->requests, ids[i]);
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		became[i].rc = send_again(table_get(&c->requests, ids[i]), &became[i].result);
+	for (size_t i = 0; rc == 0 && i < n; i++) {
+		struct client_request *r = c->over ? NULL : table_get(&c->requests, ids[i]);
 
-		if (r != NULL && r->position == CLIENT_NOT_SENT)
-			resume_one(c, r);
+		if (r != NULL)
+			tell_owner(c, r, became[i].rc, became[i].result);
+		json_decref(became[i].result);
 	}
+	free(became);
 	free(ids);
-	return 0;
+	return rc;
 }
 
 /* ---- trying ---- */

@@ -816,6 +816,41 @@ START_TEST(events_begin_anew_after_a_gap)
 }
 END_TEST
 
+static void
+submit_at_gap(struct slot_stream *s, const json_t *gap, void *arg)
+{
+	(void)s;
+	(void)gap;
+	*(struct slot_future **)arg = slot_client_submit(client, json_pack("{s:[s], s:s}", "argv",
+	    "second", "key", "b"), NULL);
+}
+
+/* Else the first subscription could begin behind the end of the second job. */
+START_TEST(what_a_callback_asks_on_the_way_back_comes_behind_what_waited)
+{
+	const struct slot_stream_handlers handlers = { .gap = submit_at_gap };
+	struct slot_future *first, *second = NULL;
+	struct slot_stream *s = slot_client_stream(client, "events.subscribe", NULL, &handlers,
+	    &second, NULL);
+
+	free(next_line());
+	die();
+	first = slot_client_submit(client, json_pack("{s:[s], s:s}", "argv", "first", "key", "a"),
+	    NULL);
+	come_back(5, "i");
+	hear_method("events.subscribe");
+	hear_method("completions.subscribe");
+	hear("{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"job.submit\",\"params\":"
+	     "{\"argv\":[\"first\"],\"key\":\"a\"}}");
+	ck_assert_ptr_nonnull(second);
+	hear("{\"jsonrpc\":\"2.0\",\"id\":6,\"method\":\"job.submit\",\"params\":"
+	     "{\"argv\":[\"second\"],\"key\":\"b\"}}");
+	slot_stream_free(s);
+	slot_future_unref(first);
+	slot_future_unref(second);
+}
+END_TEST
+
 START_TEST(a_map_ends_with_its_connection_and_so_do_its_pushes)
 {
 	struct slot_stream *s = open_stream("map.open", json_pack("{s:i}", "limit", 2));
@@ -876,6 +911,7 @@ main(void)
 	tcase_add_test(calls, as_completed_goes_on_with_the_rest);
 	tcase_add_test(calls, as_completed_that_told_all_ends);
 	tcase_add_test(calls, events_begin_anew_after_a_gap);
+	tcase_add_test(calls, what_a_callback_asks_on_the_way_back_comes_behind_what_waited);
 	tcase_add_test(calls, a_map_ends_with_its_connection_and_so_do_its_pushes);
 	tcase_add_test(calls, a_stream_freed_while_away_is_not_asked_for_again);
 	suite_add_tcase(suite, calls);
