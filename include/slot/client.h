@@ -95,7 +95,7 @@ struct slot_client_options {
  * slot_client_default_socket gives for SLOT_CLIENT_USER. `options` may be NULL; its strings are
  * copied. NULL: *error (may be NULL) is -SLOT_ECONNECT with errno set (EPERM: at the user's own
  * default place somebody else listens, who is told nothing, or others may write to its
- * directory), -SLOT_EINVAL or -SLOT_ENOMEM. Blocks for at most two seconds, and only where the
+ * directory), -SLOT_EINVAL (with_output) or -SLOT_ENOMEM. Blocks for at most two seconds, and only where the
  * daemon's backlog is full.
  */
 struct slot_client *slot_client_connect(struct slot_loop *loop, const char *path,
@@ -194,8 +194,8 @@ struct slot_future *slot_client_run_next(struct slot_client *client, struct slot
  * `reconnect`, -SLOT_EUNKNOWN or -SLOT_EINSTANCE. Cancelling it asks the daemon to give the
  * request up; it settles when the daemon has answered. One reference is the caller's and may be
  * dropped early. `params` may be NULL: {}.
- * NULL: *error is -SLOT_ECLOSED, -SLOT_EINVAL (more than 1 MiB as a line, 65,536 tokens, or
- * nested deeper than 32: what the daemon would not read) or -SLOT_ENOMEM (also: no room in the
+ * NULL: *error is -SLOT_ECLOSED, -SLOT_EINVAL (more than 1 MiB as a line, 65,536 tokens, nested
+ * deeper than 32 or with a NUL in a name: what the daemon would not read) or -SLOT_ENOMEM (also: no room in the
  * out buffer, see slot_client_writable, or a descriptor could not be duplicated).
  */
 struct slot_future *slot_client_call(struct slot_client *client, const char *method,
@@ -257,7 +257,7 @@ struct slot_future *slot_client_submit_fds(struct slot_client *client, json_t *s
 /*
  * Futures of `n` jobs that exist already, one reference to each being the caller's, on one
  * request. All or none: an id that the daemon does not know fails them all with NoSuchJob.
- * 0, or as for slot_client_call; -SLOT_EINVAL for an id of 0, for n 0 and above 65536.
+ * 0, or as for slot_client_call; -SLOT_EINVAL for an id of 0, for n 0 and above 65000.
  */
 int slot_client_attach(struct slot_client *client, const uint64_t *jobs, size_t n,
     struct slot_future **futures);

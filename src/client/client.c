@@ -165,7 +165,7 @@ static bool
 keep_hello(struct slot_client *c, json_t *hello)
 {
 	if (!json_is_object(hello)) {
-		on_down(c, -SLOT_EPROTOCOL, "the daemon's answer to hello is no object");
+		on_down(c, -SLOT_EPROTOCOL, CLIENT_NO_HELLO);
 		return false;
 	}
 	c->hello = json_incref(hello);
@@ -277,14 +277,15 @@ client_new(struct slot_loop *loop, int fd, const char *path,
 
 	if (options == NULL)
 		options = &none;
-	bool manual = loop != NULL && slot_loop_base(loop) == NULL;
+	bool wrong = (loop != NULL && slot_loop_base(loop) == NULL) ||
+	    options->with_output > CLIENT_WITH_OUTPUT_MAX;
 	struct client_own *own = loop == NULL ? client_own_new(&loop) : client_own_of(loop);
-	struct slot_client *c = loop != NULL && !manual ? calloc(1, sizeof(*c)) : NULL;
+	struct slot_client *c = loop != NULL && !wrong ? calloc(1, sizeof(*c)) : NULL;
 
 	if (c == NULL) {
 		close(fd);
 		client_own_release(own);
-		give(error, manual ? -SLOT_EINVAL : -SLOT_ENOMEM);
+		give(error, wrong ? -SLOT_EINVAL : -SLOT_ENOMEM);
 		return NULL;
 	}
 	c->loop = loop;

@@ -15,7 +15,9 @@
 #include "client/table.h"
 #include "core/future.h"
 
-#define CLIENT_JOBS_PER_ATTACH 65536u
+#define CLIENT_JOBS_PER_ATTACH 65000u /* one request has at most 65,536 tokens */
+#define CLIENT_WITH_OUTPUT_MAX 65536u
+#define CLIENT_NO_HELLO "the daemon's answer to hello is no object"
 #define CLIENT_NOT_SENT UINT64_MAX
 
 struct client_request;

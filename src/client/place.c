@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/client.h"
+#include "wire/prescan.h"
 #include "wire/rpc.h"
 
 void
@@ -140,7 +141,7 @@ move_job(struct place *p, const json_t *item)
 		return false;
 	/* No memory for it: after a reconnect it might be told twice. More than could be asked
 	 * for: the daemon makes them up. */
-	if (p->told.count < CLIENT_JOBS_PER_ATTACH)
+	if (p->told.count < PRESCAN_TOKENS_MAX)
 		(void)table_put(&p->told, (uint64_t)job, p);
 	return true;
 }

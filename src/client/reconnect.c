@@ -298,7 +298,12 @@ again_of(struct client_request *r)
 static void
 hello_result(struct client_request *r, json_t *result)
 {
-	go_on(again_of(r), result);
+	struct client_reconnect *again = again_of(r);
+
+	if (json_is_object(result))
+		go_on(again, result);
+	else
+		client_end(again->client, -SLOT_EPROTOCOL, CLIENT_NO_HELLO);
 }
 
 /* It is leaving, too, or it is the end of us. */

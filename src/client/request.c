@@ -12,15 +12,16 @@
 /* Beside params: the line's own brackets, names and values, and a key of ours. */
 #define TOKENS_BESIDE 16u
 
-/* Counts what the daemon would; false: deeper or more than it reads. It would answer such a line
- * without an id, and nobody could tell whom that is for. What contains itself ends here, too. */
+/* Counts what the daemon would; false: deeper or more than it reads, or a name that can't be
+ * written. It would answer such a line without an id, and nobody could tell whom that is for. What
+ * contains itself ends here, too. */
 static bool
 count_tokens(const json_t *json, unsigned levels, size_t *tokens)
 {
 	/* The iterators of jansson want a pointer that is not const; they change nothing. */
 	json_t *value = (json_t *)(uintptr_t)json, *member;
 	const char *key;
-	size_t i;
+	size_t len, i;
 
 	if (++*tokens > PRESCAN_TOKENS_MAX - TOKENS_BESIDE)
 		return false;
@@ -29,9 +30,9 @@ count_tokens(const json_t *json, unsigned levels, size_t *tokens)
 	if (levels == 0)
 		return false;
 	++*tokens;
-	json_object_foreach(value, key, member) {
+	json_object_keylen_foreach(value, key, len, member) {
 		++*tokens;
-		if (!count_tokens(member, levels - 1, tokens))
+		if (memchr(key, '\0', len) != NULL || !count_tokens(member, levels - 1, tokens))
 			return false;
 	}
 	json_array_foreach(value, i, member) {

@@ -219,8 +219,8 @@ START_TEST(what_the_daemon_would_not_read_is_refused)
 {
 	json_t *deep = json_object(), *many = json_array(), *itself = json_object();
 	json_t *fits = json_object(), *inner = fits;
-	static uint64_t ids[65536];
-	static struct slot_future *futures[65536];
+	static uint64_t ids[65001];
+	static struct slot_future *futures[65001];
 
 	for (int i = 0; i < 31; i++)
 		deep = json_pack("{s:o}", "d", deep);
@@ -236,10 +236,19 @@ START_TEST(what_the_daemon_would_not_read_is_refused)
 	is_refused(json_incref(itself));
 	json_array_clear(back);
 	json_decref(itself);
-	for (int i = 0; i < 65536; i++)
+	json_t *names = json_object();
+
+	json_object_setn_new(names, "a\0b", 3, json_null());
+	is_refused(json_pack("{s:[o]}", "n", names));
+	for (int i = 0; i < 65001; i++)
 		ids[i] = (uint64_t)i + 1;
-	ck_assert_int_eq(slot_client_attach(client, ids, 65536, futures), -SLOT_EINVAL);
+	ck_assert_int_eq(slot_client_attach(client, ids, 65001, futures), -SLOT_EINVAL);
 	hear_nothing();
+	/* As many as it reads go out. */
+	ck_assert_int_eq(slot_client_attach(client, ids, 65000, futures), 0);
+	for (int i = 0; i < 65000; i++)
+		slot_future_unref(futures[i]);
+	free(next_line());
 	/* As deep as it reads goes out: params are the second level. */
 	for (int i = 0; i < 30; i++) {
 		json_object_set_new(inner, "d", json_object());
@@ -624,6 +633,19 @@ START_TEST(what_is_no_connected_stream_socket_is_refused_and_closed)
 }
 END_TEST
 
+START_TEST(more_output_than_the_daemon_gives_is_refused)
+{
+	const struct slot_client_options options = { .with_output = 65537 };
+	int pair[2], error = 0;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_ptr_null(slot_client_new_fd(NULL, pair[1], &options, &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+	ck_assert_int_eq(fcntl(pair[1], F_GETFD), -1);
+	close(pair[0]);
+}
+END_TEST
+
 START_TEST(no_program_started_meanwhile_holds_the_connection)
 {
 	int pair[2];
@@ -871,6 +893,7 @@ main(void)
 	tcase_add_test(own, a_socket_that_takes_no_more_is_the_end_though_the_daemon_stays);
 	tcase_add_test(own, what_is_no_connected_stream_socket_is_refused_and_closed);
 	tcase_add_test(own, no_program_started_meanwhile_holds_the_connection);
+	tcase_add_test(own, more_output_than_the_daemon_gives_is_refused);
 	tcase_add_test(own, the_client_may_be_freed_when_the_connection_is_lost);
 	tcase_add_test(own, bytes_become_the_shorter_form_and_come_back);
 	tcase_add_test(own, no_bytes_at_all_are_an_empty_string);

@@ -400,6 +400,23 @@ START_TEST(what_was_pruned_meanwhile_fails_and_what_is_known_does_not)
 }
 END_TEST
 
+START_TEST(an_answer_to_the_second_hello_that_is_no_object_is_the_end)
+{
+	struct slot_future *f = call("job.get", json_pack("{s:i}", "job", 5));
+
+	free(next_line());
+	die();
+	listen_again();
+	take_client();
+	free(next_line());
+	say("{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":[]}\n");
+	fails_with(f, -SLOT_EPROTOCOL);
+	ck_assert_int_eq(lost_code, -SLOT_EPROTOCOL);
+	ck_assert(json_is_object(slot_client_hello(client)));
+	slot_future_unref(f);
+}
+END_TEST
+
 START_TEST(lost_in_the_moment_of_the_first_answer)
 {
 	static const char greeting[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"protocol\":1,"
@@ -895,6 +912,7 @@ main(void)
 	tcase_add_test(calls, shutting_down_is_no_answer);
 	tcase_add_test(calls, another_instance_fails_all_and_serves_what_follows);
 	tcase_add_test(calls, lost_again_while_it_greets);
+	tcase_add_test(calls, an_answer_to_the_second_hello_that_is_no_object_is_the_end);
 	tcase_add_test(calls, one_connection_too_many_on_the_way_back_is_tried_again);
 	tcase_add_test(calls, without_a_descriptor_for_the_way_back_it_is_tried_again);
 	tcase_add_test(calls, what_was_pruned_meanwhile_fails_and_what_is_known_does_not);
