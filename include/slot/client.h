@@ -182,8 +182,8 @@ struct slot_future *slot_client_run_next(struct slot_client *client, struct slot
  *	                             stream they name is gone, its jobs go on as bound ones
  *
  * Calls made meanwhile wait for the connection. Where another instance answers (history was
- * lost), all that was open fails with -SLOT_EINSTANCE, and the client goes on without it. Where
- * what ended meanwhile was pruned already, the jobs that wait for it fail with HistoryTruncated.
+ * lost), all that was open fails with -SLOT_EINSTANCE, and the client goes on without it. A job
+ * that ended meanwhile and was pruned already fails with HistoryTruncated.
  */
 
 /* ---- calls --------------------------------------------------------------------------------- */
@@ -248,7 +248,9 @@ int slot_completion_read(struct slot_completion *out, const json_t *object);
  * (a struct slot_completion) when it ended ok, an exception -SLOT_EFAILED (detail: the
  * completion) when not, cancelled when the job was. A submit that was refused fails as a call
  * does. Cancelling the future cancels the job; it settles when the job has ended. Dropping it
- * does nothing to the job. NULL as for slot_client_call.
+ * does nothing to the job. Where so many jobs end at once that history does not keep them until
+ * the client has read of them, those that are gone fail with HistoryTruncated (-SLOT_EREMOTE).
+ * NULL as for slot_client_call.
  */
 struct slot_future *slot_client_submit(struct slot_client *client, json_t *spec, int *error);
 struct slot_future *slot_client_submit_fds(struct slot_client *client, json_t *spec,

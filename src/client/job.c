@@ -6,7 +6,8 @@
  *
  * A stream never speaks of a job before its submit was answered, so no completion has to be
  * kept for a job that is not known yet. Each job knows which stream will tell of it: where the
- * subscription ended before the answer came, the job is asked for, too.
+ * subscription ended before the answer came, the job is asked for, too. Where the subscription fell
+ * behind what history keeps, another begins, and each job that is left is asked for once.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -100,12 +101,10 @@ job_complete(struct client_job *job, json_t *object)
 	slot_future_unref(&job->future);
 }
 
-void
-client_jobs_completed(struct slot_client *c, json_t *object)
+/* All futures of one job, which is out of the table. */
+static void
+chain_complete(struct client_job *job, json_t *object)
 {
-	json_int_t id = json_integer_value(json_object_get(object, "job"));
-	struct client_job *job = table_remove(&c->jobs, (uint64_t)id);
-
 	while (job != NULL) {
 		struct client_job *next = job->next;
 
@@ -113,6 +112,14 @@ client_jobs_completed(struct slot_client *c, json_t *object)
 		job_complete(job, object);
 		job = next;
 	}
+}
+
+void
+client_jobs_completed(struct slot_client *c, json_t *object)
+{
+	json_int_t id = json_integer_value(json_object_get(object, "job"));
+
+	chain_complete(table_remove(&c->jobs, (uint64_t)id), object);
 }
 
 static void
@@ -164,17 +171,6 @@ sort_out(void *chain, void *arg)
 		}
 	}
 	return kept;
-}
-
-/* The stream ended: fails the jobs that it would have told of. */
-static void
-jobs_of_stream_fail(struct slot_client *c, uint64_t stream, int code,
-    const struct slot_rpc_error *error)
-{
-	struct relying out = { .stream = stream };
-
-	table_sift(&c->jobs, sort_out, &out);
-	chain_fail(out.jobs, code, error);
 }
 
 /* Enters a job under its id; the table's reference is the one the caller held. */
@@ -276,18 +272,8 @@ on_completion(struct slot_stream *s, const json_t *item, void *arg)
 	client_jobs_completed(c, (json_t *)(uintptr_t)item);
 }
 
-static void
-on_completions_end(struct slot_stream *s, int code, const json_t *result,
-    const struct slot_rpc_error *error, void *arg)
-{
-	struct slot_client *c = arg;
-
-	(void)result;
-	if (c->completions == s)
-		c->completions = NULL;
-	jobs_of_stream_fail(c, slot_stream_id(s), code != 0 ? code : -SLOT_EPROTOCOL, error);
-	slot_stream_free(s);
-}
+static void on_completions_end(struct slot_stream *s, int code, const json_t *result,
+    const struct slot_rpc_error *error, void *arg);
 
 static const struct slot_stream_handlers completions_handlers = {
 	.item = on_completion,
@@ -314,6 +300,122 @@ subscribe(struct slot_client *c)
 	    &completions_handlers, c, &rc);
 	return c->completions != NULL ? 0 : rc;
 }
+
+/* ---- the subscription fell behind ---- */
+
+/* How did this job end? Asked once, when a new subscription is there to tell if it has not. */
+struct question {
+	struct client_request request; /* first */
+	struct slot_client *client;
+	uint64_t job;
+	uint64_t stream; /* the new one: who relies on another by now has asked again */
+};
+
+static void
+question_result(struct client_request *r, json_t *result)
+{
+	struct question *q = (struct question *)r;
+
+	chain_complete(table_remove(&q->client->jobs, q->job), result);
+	free(q);
+}
+
+static void
+question_error(struct client_request *r, int code, const struct slot_rpc_error *error)
+{
+	static const struct slot_rpc_error gone = { .code = 1009, .kind = "HistoryTruncated",
+		.message = "how the job ended is not in history any more" };
+	struct question *q = (struct question *)r;
+	struct relying out = { .stream = q->stream };
+	bool remote = code == -SLOT_EREMOTE;
+	struct client_job *chain = NULL;
+
+	/* InvalidState: it goes on. What ends all jobs has ended this one. */
+	if ((remote && strcmp(error->kind, "InvalidState") != 0) || code == -SLOT_ENOMEM)
+		chain = table_get(&q->client->jobs, q->job);
+	if (chain != NULL) {
+		chain = sort_out(chain, &out);
+		if (chain != NULL)
+			table_put(&q->client->jobs, q->job, chain); /* replaces: can't fail */
+		else
+			table_remove(&q->client->jobs, q->job);
+	}
+	if (remote && strcmp(error->kind, "NoSuchJob") == 0)
+		error = &gone;
+	chain_fail(out.jobs, code, error);
+	free(q);
+}
+
+/* One for each job at most, as with cancel_ops. */
+static const struct client_request_ops question_ops = {
+	.result = question_result,
+	.error = question_error,
+	.urgent = true,
+};
+
+static int
+ask_once(struct slot_client *c, const struct client_job *job)
+{
+	json_t *params = json_pack("{s:I}", "job", (json_int_t)job->id);
+	struct question *q = calloc(1, sizeof(*q));
+	int rc = params != NULL && q != NULL ? 0 : -SLOT_ENOMEM;
+
+	if (rc == 0 && c->options.with_output > 0 &&
+	    json_object_set_new(params, "with_output",
+		json_integer((json_int_t)c->options.with_output)) != 0)
+		rc = -SLOT_ENOMEM;
+	if (rc == 0)
+		rc = client_open(c, &q->request, &question_ops, "job.result", params, NULL, 0);
+	json_decref(params);
+	if (rc != 0) {
+		free(q);
+		return rc;
+	}
+	q->client = c;
+	q->job = job->id;
+	q->stream = job->told_by;
+	return 0;
+}
+
+/* Jobs that were taken out of the table rely on the new subscription. */
+static void
+rely_anew(struct slot_client *c, struct client_job *jobs)
+{
+	for (struct client_job *job = jobs, *next; job != NULL; job = next) {
+		next = job->next;
+		job->told_by = slot_stream_id(c->completions);
+		int rc = job_watch(c, job, job->id);
+
+		if (rc == 0) {
+			rc = ask_once(c, job);
+			if (rc != 0)
+				job_unwatch(c, job);
+		}
+		if (rc != 0)
+			job_fail(job, rc, NULL);
+	}
+}
+
+static void
+on_completions_end(struct slot_stream *s, int code, const json_t *result,
+    const struct slot_rpc_error *error, void *arg)
+{
+	struct slot_client *c = arg;
+	struct relying out = { .stream = slot_stream_id(s) };
+
+	(void)result;
+	if (c->completions == s)
+		c->completions = NULL;
+	table_sift(&c->jobs, sort_out, &out);
+	if (out.jobs != NULL && code == -SLOT_EREMOTE &&
+	    strcmp(error->kind, "HistoryTruncated") == 0 && subscribe(c) == 0)
+		rely_anew(c, out.jobs);
+	else
+		chain_fail(out.jobs, code != 0 ? code : -SLOT_EPROTOCOL, error);
+	slot_stream_free(s);
+}
+
+/* ---- jobs that exist already ---- */
 
 /* One futures.as_completed and the futures it is for, which its failure is for as well. */
 struct attach {

@@ -616,6 +616,39 @@ START_TEST(a_cancelled_submit_answered)
 }
 END_TEST
 
+static void
+tell_fell_behind(void)
+{
+	tell("{\"jsonrpc\":\"2.0\",\"id\":3,\"error\":{\"code\":1009,\"message\":\"gone\","
+	     "\"data\":{\"kind\":\"HistoryTruncated\"}}}\n");
+}
+
+/* Where the job was asked for, with the last request, it is told. */
+static void
+answer_question(void)
+{
+	char line[200];
+
+	if (slot_client_state(client) == SLOT_CLIENT_RECONNECTING) {
+		close(server);
+		take_client();
+		greet();
+		tell_fell_behind();
+	}
+	snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":%llu,\"result\":{\"job\":7,"
+	    "\"seq\":3,\"ok\":true,\"outcome\":\"exited\"}}\n",
+	    (unsigned long long)client->last_id);
+	if (slot_client_connected(client) && !slot_future_done(futures[0]))
+		tell(line);
+	all_are_done();
+}
+
+START_TEST(a_subscription_that_fell_behind)
+{
+	fail_each(have_job, tell_fell_behind, answer_question);
+}
+END_TEST
+
 START_TEST(a_completion)
 {
 	fail_each(have_job, tell_completion, told_in_the_end);
@@ -759,6 +792,7 @@ main(void)
 	tcase_add_test(in, a_result_and_an_error);
 	tcase_add_test(in, a_submit_answered);
 	tcase_add_test(in, a_cancelled_submit_answered);
+	tcase_add_test(in, a_subscription_that_fell_behind);
 	tcase_add_test(in, a_completion);
 	tcase_add_test(in, items_gaps_and_ends);
 	suite_add_tcase(suite, in);

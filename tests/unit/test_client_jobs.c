@@ -218,6 +218,88 @@ START_TEST(a_submit_that_outlives_its_subscription_is_asked_for)
 }
 END_TEST
 
+static void
+refuse(int id, int code, const char *kind)
+{
+	char line[200];
+
+	snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"error\":{\"code\":%d,"
+	    "\"message\":\"no\",\"data\":{\"kind\":\"%s\"}}}\n", id, code, kind);
+	say(line);
+}
+
+/* Jobs from 101 on are asked for, as requests from `id` on, in any order: where job 101 is. */
+static void
+hear_questions(int id, int n, int *ids)
+{
+	int asked, job;
+
+	for (int i = 0; i < n; i++) {
+		char *line = next_line();
+
+		ck_assert_int_eq(sscanf(line, "{\"jsonrpc\":\"2.0\",\"id\":%d,"
+		    "\"method\":\"job.result\",\"params\":{\"job\":%d}}", &asked, &job), 2);
+		ck_assert_int_eq(asked, id + i);
+		ck_assert(job > 100 && job <= 100 + n);
+		ids[job - 101] = asked;
+		free(line);
+	}
+}
+
+START_TEST(a_subscription_that_fell_behind_is_made_anew_and_jobs_are_asked_for_once)
+{
+	struct slot_future *f[4];
+	int ids[4];
+
+	submit_many(f, 4);
+	refuse(2, 1009, "HistoryTruncated");
+	hear("{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"completions.subscribe\",\"params\":{}}");
+	hear_questions(8, 4, ids);
+	hear_nothing();
+	/* One had ended, one runs on, one was pruned, one ends before the answer. */
+	char line[200];
+
+	snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":%d,\"result\":{\"job\":101,"
+	    "\"seq\":50,\"ok\":true,\"outcome\":\"exited\",\"exit_code\":0}}\n", ids[0]);
+	say(line);
+	ck_assert_int_eq(slot_future_result(f[0], NULL), 0);
+	refuse(ids[1], 1007, "InvalidState");
+	ck_assert(!slot_future_done(f[1]));
+	refuse(ids[2], 1001, "NoSuchJob");
+	fails_with(f[2], -SLOT_EREMOTE);
+	ck_assert_str_eq(slot_rpc_error(f[2])->kind, "HistoryTruncated");
+	complete(7, 102, 51, "exited", 0);
+	complete(7, 104, 52, "exited", 0);
+	ck_assert_int_eq(slot_future_result(f[1], NULL), 0);
+	ck_assert_int_eq(slot_future_result(f[3], NULL), 0);
+	refuse(ids[3], 1001, "NoSuchJob");
+	ck_assert_uint_eq(lost_times, 0);
+	drop(f, 4);
+}
+END_TEST
+
+/* The answer to a question of before the second time is no answer any more. */
+START_TEST(a_subscription_may_fall_behind_twice)
+{
+	struct slot_future *f;
+	int first, second;
+
+	submit_many(&f, 1);
+	refuse(2, 1009, "HistoryTruncated");
+	free(next_line());
+	hear_questions(5, 1, &first);
+	refuse(4, 1009, "HistoryTruncated");
+	free(next_line());
+	hear_questions(7, 1, &second);
+	refuse(first, 1001, "NoSuchJob");
+	ck_assert(!slot_future_done(f));
+	refuse(second, 1007, "InvalidState");
+	complete(6, 101, 51, "exited", 0);
+	ck_assert_int_eq(slot_future_result(f, NULL), 0);
+	slot_future_unref(f);
+}
+END_TEST
+
 START_TEST(a_lost_subscription_fails_those_alone_that_rely_on_it)
 {
 	const uint64_t ids[] = { 101, 500 };
@@ -225,10 +307,10 @@ START_TEST(a_lost_subscription_fails_those_alone_that_rely_on_it)
 
 	submit_many(f, 3);
 	ck_assert_int_eq(slot_client_attach(client, ids, 2, a), 0);
-	say("{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":1009,\"message\":\"gone\","
-	    "\"data\":{\"kind\":\"HistoryTruncated\"}}}\n");
+	say("{\"jsonrpc\":\"2.0\",\"id\":2,\"error\":{\"code\":-32603,\"message\":\"broken\","
+	    "\"data\":{\"kind\":\"InternalError\"}}}\n");
 	for (int i = 0; i < 3; i++)
-		ck_assert_str_eq(slot_rpc_error(f[i])->kind, "HistoryTruncated");
+		ck_assert_str_eq(slot_rpc_error(f[i])->kind, "InternalError");
 	ck_assert(!slot_future_done(a[0]) && !slot_future_done(a[1]));
 	complete(6, 101, 50, "exited", 0);
 	complete(6, 500, 51, "exited", 1);
@@ -735,6 +817,8 @@ main(void)
 	tcase_add_test(tc, two_futures_of_one_job_both_end);
 	tcase_add_test(tc, a_lost_subscription_fails_the_jobs_and_the_next_submit_subscribes_anew);
 	tcase_add_test(tc, a_submit_that_outlives_its_subscription_is_asked_for);
+	tcase_add_test(tc, a_subscription_that_fell_behind_is_made_anew_and_jobs_are_asked_for_once);
+	tcase_add_test(tc, a_subscription_may_fall_behind_twice);
 	tcase_add_test(tc, a_lost_subscription_fails_those_alone_that_rely_on_it);
 	tcase_add_test(tc, a_lost_connection_fails_the_jobs);
 	tcase_add_test(tc, jobs_outlive_a_future_that_was_dropped);

@@ -389,6 +389,11 @@ START_TEST(what_was_pruned_meanwhile_fails_and_what_is_known_does_not)
 	hear_method("futures.as_completed");
 	say("{\"jsonrpc\":\"2.0\",\"id\":3,\"error\":{\"code\":1009,\"message\":\"gone\","
 	    "\"data\":{\"kind\":\"HistoryTruncated\",\"oldest\":90}}}\n");
+	hear_method("stats.get");
+	hear_method("completions.subscribe");
+	hear("{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"job.result\",\"params\":{\"job\":102}}");
+	say("{\"jsonrpc\":\"2.0\",\"id\":9,\"error\":{\"code\":1001,\"message\":\"no job 102\","
+	    "\"data\":{\"kind\":\"NoSuchJob\"}}}\n");
 	fails_with(f, -SLOT_EREMOTE);
 	ck_assert_str_eq(slot_rpc_error(f)->kind, "HistoryTruncated");
 	ck_assert(!slot_future_done(a));
