@@ -105,6 +105,12 @@ on_room(void *arg)
 {
 	struct slot_client *c = arg;
 
+	for (size_t i = 0; i < c->requests.cap; i++) {
+		struct client_request *r = c->requests.entries[i].value;
+
+		if (r != NULL && r->ops->room != NULL)
+			r->ops->room(r);
+	}
 	if (!c->over && !client_is_away(c) && c->options.on_writable != NULL)
 		c->options.on_writable(c, c->options.arg);
 }

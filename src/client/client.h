@@ -40,6 +40,8 @@ struct client_request_ops {
 	int (*resume)(struct client_request *r, json_t **result);
 	/* It was. May end it. NULL: nothing to do. */
 	void (*resumed)(struct client_request *r);
+	/* There is room again for what was refused. NULL: nothing waits for that. */
+	void (*room)(struct client_request *r);
 	/* It goes out however much is queued. */
 	bool urgent;
 };

@@ -14,7 +14,8 @@ struct slot_stream {
 	void *arg;
 	uint64_t id;
 	struct place place;
-	json_t *gap; /* to be told when it has been resumed */
+	uint64_t owed; /* credit of ours that there was no room for */
+	json_t *gap;   /* to be told when it has been resumed */
 	bool own;   /* of the client itself */
 	bool freed; /* by its owner; the open request still holds it */
 };
@@ -76,14 +77,29 @@ stream_orphaned(struct client_request *r)
 
 /* ---- what comes ---- */
 
+/* For what was told before: nobody else will. */
+static void
+give_back(struct slot_stream *s)
+{
+	if (s->owed > 0 && client_credit(&s->request, s->owed) == 0)
+		s->owed = 0;
+}
+
+static void
+stream_room(struct client_request *r)
+{
+	give_back(stream_of(r));
+}
+
 static void
 stream_item(struct slot_stream *s, json_t *item)
 {
 	uint64_t again = 0;
 	bool fresh = place_move(&s->place, item, &again);
 
-	if (again > 0 && s->place.windowed)
-		client_credit(&s->request, again);
+	if (s->place.windowed)
+		s->owed += again;
+	give_back(s);
 	if (fresh && s->handlers.item != NULL)
 		s->handlers.item(s, item, s->arg);
 }
@@ -120,6 +136,7 @@ stream_resume(struct client_request *r, json_t **result)
 		return -SLOT_ECANCELLED;
 	if (!r->kept->sent)
 		return 0;
+	s->owed = 0; /* the window begins anew */
 	/* Made while there is a way back. */
 	if (s->place.cursor == CLIENT_CURSOR_EVENTS && s->handlers.gap != NULL && s->gap == NULL) {
 		s->gap = json_pack("{s:I, s:i}", "stream", (json_int_t)s->id, "dropped", 0);
@@ -149,6 +166,7 @@ static const struct client_request_ops stream_ops = {
 	.notice = stream_notice,
 	.resume = stream_resume,
 	.resumed = stream_resumed,
+	.room = stream_room,
 };
 
 /* ---- where a subscription began ---- */

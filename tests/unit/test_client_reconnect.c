@@ -794,6 +794,41 @@ END_TEST
 	"{\"jsonrpc\":\"2.0\",\"method\":\"$/item\",\"params\":{\"stream\":2,\"n\":" #n ","       \
 	"\"job\":" #job "}}\n"
 
+START_TEST(what_is_told_twice_is_credited_however_much_is_queued)
+{
+	struct slot_stream *s = open_stream("output.follow",
+	    json_pack("{s:i, s:i}", "job", 5, "window", 4));
+	struct slot_future *f[16];
+	char *big = calloc(1, 500001), *line;
+
+	say(FOLLOWED(1, 1, 0, "abcd"));
+	ck_assert_int_eq(slot_stream_credit(s, 4), 0);
+	free(next_line());
+	memset(big, 'x', 500000);
+	for (int i = 0; i < 8; i++) {
+		f[i] = call("job.get", json_pack("{s:s}", "p", big));
+		free(next_line());
+	}
+	die();
+	for (int i = 8; i < 16; i++)
+		f[i] = call("job.get", json_pack("{s:s}", "p", big));
+	come_back(19, "i");
+	say(FOLLOWED(1, 1, 0, "abcd")); /* all that the window allows */
+	do {
+		line = next_line();
+		bool credit = strstr(line, "$/credit") != NULL;
+
+		free(line);
+		if (credit)
+			break;
+	} while (true);
+	for (int i = 0; i < 16; i++)
+		slot_future_unref(f[i]);
+	slot_stream_free(s);
+	free(big);
+}
+END_TEST
+
 START_TEST(as_completed_goes_on_with_the_rest)
 {
 	struct slot_stream *s = open_stream("futures.as_completed", json_pack("{s:[i,i,i]}", "jobs",
@@ -931,6 +966,7 @@ main(void)
 	tcase_add_test(calls, output_of_another_attempt_begins_anew_after_a_reconnect_too);
 	tcase_add_test(calls,
 	    output_of_an_attempt_that_began_meanwhile_is_told_from_its_first_byte);
+	tcase_add_test(calls, what_is_told_twice_is_credited_however_much_is_queued);
 	tcase_add_test(calls, as_completed_goes_on_with_the_rest);
 	tcase_add_test(calls, as_completed_that_told_all_ends);
 	tcase_add_test(calls, events_begin_anew_after_a_gap);
