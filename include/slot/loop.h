@@ -38,8 +38,9 @@ const char *slot_strerror(int error);
  * returning only while a call or a timer is due some day. NULL: out of memory or descriptors. */
 struct slot_loop *slot_loop_new(struct event_base *base);
 
-/* Frees the loop. Futures, executors and combinators made on it must be gone, but for settled
- * futures whose callbacks are still to run: these are let go of, unrun. NULL is allowed. */
+/* Frees the loop; not from inside a callback of it. Futures, executors, clients and combinators
+ * made on it must be gone, but for settled futures whose callbacks are still to run: these are let
+ * go of, unrun. NULL is allowed. */
 void slot_loop_free(struct slot_loop *loop);
 
 /* The event_base given to slot_loop_new (borrowed); NULL for a manual loop. */
