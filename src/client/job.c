@@ -1,33 +1,13 @@
 /*
- * Futures of jobs. All jobs submitted through one client share one completions.subscribe, opened
- * ahead of the first submit, so that a completion costs one look-up by job. Jobs that exist
- * already (attach, or a key that was used before) are asked for with futures.as_completed,
- * which also tells of those that ended long ago.
- *
- * A stream never speaks of a job before its submit was answered, so no completion has to be
- * kept for a job that is not known yet. Each job knows which stream will tell of it: where the
- * subscription ended before the answer came, the job is asked for, too. Where the subscription fell
- * behind what history keeps, another begins, and each job that is left is asked for once.
+ * Futures of jobs: made by submit and attach, kept by job until they settle, cancelled. Which
+ * stream tells how a job ends is told.c's matter; each job knows which one will.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include <slot/executor.h>
 
-#include "client/client.h"
-
-struct client_job {
-	struct slot_future future; /* first */
-	struct client_request submit;
-	struct slot_client *client; /* while the job is in its table or its submit is open */
-	struct client_job *next;    /* another future of the same job */
-	uint64_t id;                /* 0 until the daemon has answered */
-	uint64_t told_by;           /* the stream that will tell how it ends */
-	struct slot_completion completion;
-	json_t *object; /* what completion borrows from */
-	bool cancel_asked;
-	bool completed;
-};
+#include "client/job.h"
 
 static bool job_cancel(struct slot_future *f);
 static void job_destroy(struct slot_future *f);
@@ -72,8 +52,8 @@ job_new(struct slot_client *c)
 
 /* ---- how it ends ---- */
 
-static void
-job_fail(struct client_job *job, int code, const struct slot_rpc_error *error)
+void
+client_job_fail(struct client_job *job, int code, const struct slot_rpc_error *error)
 {
 	job->client = NULL;
 	client_future_fail(&job->future, code, error);
@@ -86,7 +66,7 @@ job_complete(struct client_job *job, json_t *object)
 	/* An attempt that failed reads as a completion, too; the end of a job has both of these. */
 	if (slot_completion_read(&job->completion, object) != 0 || job->completion.seq == 0 ||
 	    !json_is_boolean(json_object_get(object, "ok"))) {
-		job_fail(job, -SLOT_EPROTOCOL, NULL);
+		client_job_fail(job, -SLOT_EPROTOCOL, NULL);
 		return;
 	}
 	job->client = NULL;
@@ -115,21 +95,27 @@ chain_complete(struct client_job *job, json_t *object)
 }
 
 void
+client_job_settle(struct slot_client *c, uint64_t id, json_t *object)
+{
+	chain_complete(table_remove(&c->jobs, id), object);
+}
+
+void
 client_jobs_completed(struct slot_client *c, json_t *object)
 {
 	json_int_t id = json_integer_value(json_object_get(object, "job"));
 
-	chain_complete(table_remove(&c->jobs, (uint64_t)id), object);
+	client_job_settle(c, (uint64_t)id, object);
 }
 
-static void
-chain_fail(struct client_job *job, int code, const struct slot_rpc_error *error)
+void
+client_job_chain_fail(struct client_job *job, int code, const struct slot_rpc_error *error)
 {
 	while (job != NULL) {
 		struct client_job *next = job->next;
 
 		job->next = NULL;
-		job_fail(job, code, error);
+		client_job_fail(job, code, error);
 		job = next;
 	}
 }
@@ -142,7 +128,7 @@ client_jobs_fail(struct slot_client *c, int code, const struct slot_rpc_error *e
 	c->jobs = (struct table){ 0 };
 	for (size_t i = 0; i < jobs.cap; i++) {
 		if (jobs.entries[i].key != 0)
-			chain_fail(jobs.entries[i].value, code, error);
+			client_job_chain_fail(jobs.entries[i].value, code, error);
 	}
 	table_fini(&jobs);
 }
@@ -173,9 +159,33 @@ sort_out(void *chain, void *arg)
 	return kept;
 }
 
-/* Enters a job under its id; the table's reference is the one the caller held. */
-static int
-job_watch(struct slot_client *c, struct client_job *job, uint64_t id)
+struct client_job *
+client_jobs_take(struct slot_client *c, uint64_t stream)
+{
+	struct relying out = { .stream = stream };
+
+	table_sift(&c->jobs, sort_out, &out);
+	return out.jobs;
+}
+
+struct client_job *
+client_job_take(struct slot_client *c, uint64_t id, uint64_t stream)
+{
+	struct relying out = { .stream = stream };
+	struct client_job *chain = table_get(&c->jobs, id), *left;
+
+	if (chain == NULL)
+		return NULL;
+	left = sort_out(chain, &out);
+	if (left != NULL)
+		table_put(&c->jobs, id, left); /* replaces: can't fail */
+	else
+		table_remove(&c->jobs, id);
+	return out.jobs;
+}
+
+int
+client_job_watch(struct slot_client *c, struct client_job *job, uint64_t id)
 {
 	job->id = id;
 	job->next = table_get(&c->jobs, id);
@@ -186,9 +196,8 @@ job_watch(struct slot_client *c, struct client_job *job, uint64_t id)
 	return rc;
 }
 
-/* Takes one future of a job out again; its reference is the caller's then. */
-static void
-job_unwatch(struct slot_client *c, struct client_job *job)
+void
+client_job_unwatch(struct slot_client *c, struct client_job *job)
 {
 	struct client_job *first = table_get(&c->jobs, job->id);
 
@@ -256,261 +265,6 @@ job_cancel(struct slot_future *f)
 	return job->cancel_asked;
 }
 
-/* ---- the streams that tell of completions ---- */
-
-static void
-on_completion(struct slot_stream *s, const json_t *item, void *arg)
-{
-	struct slot_client *c = arg;
-	json_int_t seq = json_integer_value(json_object_get(item, "seq"));
-
-	(void)s;
-	/* This stream alone has no holes: what futures.as_completed tells of may lie ahead of
-	 * completions that are still to come. */
-	if (seq > 0 && (uint64_t)seq > c->seq)
-		c->seq = (uint64_t)seq;
-	client_jobs_completed(c, (json_t *)(uintptr_t)item);
-}
-
-static void on_completions_end(struct slot_stream *s, int code, const json_t *result,
-    const struct slot_rpc_error *error, void *arg);
-
-static const struct slot_stream_handlers completions_handlers = {
-	.item = on_completion,
-	.end = on_completions_end,
-};
-
-static int
-subscribe(struct slot_client *c)
-{
-	if (c->completions != NULL)
-		return 0;
-	json_t *params = json_object();
-	int rc = -SLOT_ENOMEM;
-
-	if (params != NULL && c->options.with_output > 0 &&
-	    json_object_set_new(params, "with_output",
-		json_integer((json_int_t)c->options.with_output)) != 0) {
-		json_decref(params);
-		params = NULL;
-	}
-	if (params == NULL)
-		return rc;
-	c->completions = client_stream(c, "completions.subscribe", params,
-	    &completions_handlers, c, &rc);
-	return c->completions != NULL ? 0 : rc;
-}
-
-/* ---- the subscription fell behind ---- */
-
-/* How did this job end? Asked once, when a new subscription is there to tell if it has not. */
-struct question {
-	struct client_request request; /* first */
-	struct slot_client *client;
-	uint64_t job;
-	uint64_t stream; /* the new one: who relies on another by now has asked again */
-};
-
-static void
-question_result(struct client_request *r, json_t *result)
-{
-	struct question *q = (struct question *)r;
-
-	chain_complete(table_remove(&q->client->jobs, q->job), result);
-	free(q);
-}
-
-static void
-question_error(struct client_request *r, int code, const struct slot_rpc_error *error)
-{
-	static const struct slot_rpc_error gone = { .code = 1009, .kind = "HistoryTruncated",
-		.message = "how the job ended is not in history any more" };
-	struct question *q = (struct question *)r;
-	struct relying out = { .stream = q->stream };
-	bool remote = code == -SLOT_EREMOTE;
-	struct client_job *chain = NULL;
-
-	/* InvalidState: it goes on. What ends all jobs has ended this one. */
-	if ((remote && strcmp(error->kind, "InvalidState") != 0) || code == -SLOT_ENOMEM)
-		chain = table_get(&q->client->jobs, q->job);
-	if (chain != NULL) {
-		chain = sort_out(chain, &out);
-		if (chain != NULL)
-			table_put(&q->client->jobs, q->job, chain); /* replaces: can't fail */
-		else
-			table_remove(&q->client->jobs, q->job);
-	}
-	if (remote && strcmp(error->kind, "NoSuchJob") == 0)
-		error = &gone;
-	chain_fail(out.jobs, code, error);
-	free(q);
-}
-
-/* One for each job at most, as with cancel_ops. */
-static const struct client_request_ops question_ops = {
-	.result = question_result,
-	.error = question_error,
-	.urgent = true,
-};
-
-static int
-ask_once(struct slot_client *c, const struct client_job *job)
-{
-	json_t *params = json_pack("{s:I}", "job", (json_int_t)job->id);
-	struct question *q = calloc(1, sizeof(*q));
-	int rc = params != NULL && q != NULL ? 0 : -SLOT_ENOMEM;
-
-	if (rc == 0 && c->options.with_output > 0 &&
-	    json_object_set_new(params, "with_output",
-		json_integer((json_int_t)c->options.with_output)) != 0)
-		rc = -SLOT_ENOMEM;
-	if (rc == 0)
-		rc = client_open(c, &q->request, &question_ops, "job.result", params, NULL, 0);
-	json_decref(params);
-	if (rc != 0) {
-		free(q);
-		return rc;
-	}
-	q->client = c;
-	q->job = job->id;
-	q->stream = job->told_by;
-	return 0;
-}
-
-/* Jobs that were taken out of the table rely on the new subscription. */
-static void
-rely_anew(struct slot_client *c, struct client_job *jobs)
-{
-	for (struct client_job *job = jobs, *next; job != NULL; job = next) {
-		next = job->next;
-		job->told_by = slot_stream_id(c->completions);
-		int rc = job_watch(c, job, job->id);
-
-		if (rc == 0) {
-			rc = ask_once(c, job);
-			if (rc != 0)
-				job_unwatch(c, job);
-		}
-		if (rc != 0)
-			job_fail(job, rc, NULL);
-	}
-}
-
-static void
-on_completions_end(struct slot_stream *s, int code, const json_t *result,
-    const struct slot_rpc_error *error, void *arg)
-{
-	struct slot_client *c = arg;
-	struct relying out = { .stream = slot_stream_id(s) };
-
-	(void)result;
-	if (c->completions == s)
-		c->completions = NULL;
-	table_sift(&c->jobs, sort_out, &out);
-	if (out.jobs != NULL && code == -SLOT_EREMOTE &&
-	    strcmp(error->kind, "HistoryTruncated") == 0 && subscribe(c) == 0)
-		rely_anew(c, out.jobs);
-	else
-		chain_fail(out.jobs, code != 0 ? code : -SLOT_EPROTOCOL, error);
-	slot_stream_free(s);
-}
-
-/* ---- jobs that exist already ---- */
-
-/* One futures.as_completed and the futures it is for, which its failure is for as well. */
-struct attach {
-	struct slot_client *client;
-	size_t n;
-	struct client_job *jobs[]; /* a reference to each */
-};
-
-static void
-attach_free(struct attach *a)
-{
-	for (size_t i = 0; i < a->n; i++)
-		slot_future_unref(&a->jobs[i]->future);
-	free(a);
-}
-
-static void
-on_attach_end(struct slot_stream *s, int code, const json_t *result,
-    const struct slot_rpc_error *error, void *arg)
-{
-	struct attach *a = arg;
-
-	(void)result;
-	slot_stream_free(s);
-	for (size_t i = 0; i < a->n; i++) {
-		if (a->jobs[i]->client == NULL) /* settled */
-			continue;
-		job_unwatch(a->client, a->jobs[i]);
-		job_fail(a->jobs[i], code != 0 ? code : -SLOT_EPROTOCOL, error);
-	}
-	attach_free(a);
-}
-
-static void
-on_attach_item(struct slot_stream *s, const json_t *item, void *arg)
-{
-	struct attach *a = arg;
-
-	(void)s;
-	client_jobs_completed(a->client, (json_t *)(uintptr_t)item);
-}
-
-static const struct slot_stream_handlers attach_handlers = {
-	.item = on_attach_item,
-	.end = on_attach_end,
-};
-
-static json_t *
-attach_params(const struct attach *a)
-{
-	json_t *params = json_object();
-	json_t *ids = json_array();
-	size_t with_output = a->client->options.with_output;
-	int rc = params != NULL ? json_object_set(params, "jobs", ids) : -1;
-
-	for (size_t i = 0; rc == 0 && i < a->n; i++)
-		rc = json_array_append_new(ids, json_integer((json_int_t)a->jobs[i]->id));
-	if (rc == 0 && with_output > 0)
-		rc = json_object_set_new(params, "with_output",
-		    json_integer((json_int_t)with_output));
-	json_decref(ids);
-	if (rc == 0)
-		return params;
-	json_decref(params);
-	return NULL;
-}
-
-/* Asks for the completions of jobs that exist already. */
-static int
-ask_for(struct slot_client *c, struct client_job *const *jobs, size_t n)
-{
-	struct attach *a = malloc(sizeof(*a) + n * sizeof(a->jobs[0]));
-	int rc = -SLOT_ENOMEM;
-
-	if (a == NULL)
-		return rc;
-	a->client = c;
-	a->n = n;
-	for (size_t i = 0; i < n; i++) {
-		a->jobs[i] = jobs[i];
-		slot_future_ref(&jobs[i]->future);
-	}
-	json_t *params = attach_params(a);
-	struct slot_stream *s = params != NULL ? client_stream(c, "futures.as_completed", params,
-						     &attach_handlers, a, &rc) : NULL;
-
-	if (s == NULL) {
-		attach_free(a);
-		return rc;
-	}
-	for (size_t i = 0; i < n; i++)
-		jobs[i]->told_by = slot_stream_id(s);
-	return 0;
-}
-
 /* ---- submit ---- */
 
 static void
@@ -523,17 +277,17 @@ submit_result(struct client_request *r, json_t *result)
 	int rc = id > 0 ? 0 : -SLOT_EPROTOCOL;
 
 	if (rc == 0)
-		rc = job_watch(c, job, (uint64_t)id);
+		rc = client_job_watch(c, job, (uint64_t)id);
 	bool subscribed = c->completions != NULL && slot_stream_id(c->completions) == job->told_by;
 
 	/* The subscription never tells of what ended before it: a job found by its key may have. */
 	if (rc == 0 && (!subscribed || (phase != NULL && strcmp(phase, "done") == 0))) {
-		rc = ask_for(c, &job, 1);
+		rc = client_ask_for(c, &job, 1);
 		if (rc != 0)
-			job_unwatch(c, job);
+			client_job_unwatch(c, job);
 	}
 	if (rc != 0)
-		job_fail(job, rc, NULL);
+		client_job_fail(job, rc, NULL);
 	else if (job->cancel_asked)
 		cancel_at_daemon(job);
 }
@@ -549,7 +303,7 @@ submit_error(struct client_request *r, int code, const struct slot_rpc_error *er
 		slot_future_unref(&job->future);
 		return;
 	}
-	job_fail(job, code, error);
+	client_job_fail(job, code, error);
 }
 
 static const struct client_request_ops submit_ops = {
@@ -562,7 +316,7 @@ slot_client_submit_fds(struct slot_client *c, json_t *spec, const int *fds,
     unsigned nfds, int *error)
 {
 	struct client_job *job = job_new(c);
-	int rc = job != NULL ? subscribe(c) : -SLOT_ENOMEM;
+	int rc = job != NULL ? client_subscribe(c) : -SLOT_ENOMEM;
 
 	if (rc == 0) {
 		job->told_by = slot_stream_id(c->completions);
@@ -602,20 +356,20 @@ slot_client_attach(struct slot_client *c, const uint64_t *jobs, size_t n,
 		if (jobs[watched] == 0)
 			rc = -SLOT_EINVAL;
 		else
-			rc = job != NULL ? job_watch(c, job, jobs[watched]) : -SLOT_ENOMEM;
+			rc = job != NULL ? client_job_watch(c, job, jobs[watched]) : -SLOT_ENOMEM;
 		if (rc == 0)
 			made[watched++] = job;
 		else if (job != NULL)
 			slot_future_unref(&job->future);
 	}
 	if (rc == 0)
-		rc = ask_for(c, made, n);
+		rc = client_ask_for(c, made, n);
 	for (size_t i = 0; i < watched; i++) {
 		if (rc == 0) {
 			futures[i] = slot_future_ref(&made[i]->future);
 			continue;
 		}
-		job_unwatch(c, made[i]);
+		client_job_unwatch(c, made[i]);
 		slot_future_unref(&made[i]->future);
 	}
 	free(made);
