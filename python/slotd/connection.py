@@ -30,6 +30,7 @@ Skip = Callable[[int, int], bool]
 _HELLO_TIMEOUT = 30.0  # seconds that a daemon may take to answer the first line
 _CLOSE_TIMEOUT = 5.0  # seconds for what was written to leave at the end
 _PAUSE_FIRST, _PAUSE_MOST = 0.01, 1.0  # seconds between attempts to connect again
+_GOOD = 1.0  # seconds after which a connection was one, though the daemon had nothing to say
 _CHUNK = 1 << 16  # bytes of requests that are made into lines before the socket is asked for room
 _UNANSWERED = 1024  # requests on the way that wait for nothing
 _HELD = 16  # docs/PROTOCOL.md: submits with on_full "wait" on a connection
@@ -137,6 +138,7 @@ class Connection:
         self._finding: Optional["asyncio.Task[None]"] = None
         self._pause = _PAUSE_FIRST
         self._until = 0.0  # when looking for a daemon ends
+        self._since = 0.0  # when the daemon answered hello
         self._progress = True  # since the last loss the daemon has said more than hello
 
     # ---- for callers ----
@@ -238,6 +240,7 @@ class Connection:
 
     def _on_line(self, line: bytes) -> None:
         """Raises ProtocolError at whatever is no slot/1."""
+        self._progress = True
         quick = _ITEM.match(line)
         if quick is not None:
             stream, n, job, seq = map(int, quick.groups())
@@ -253,7 +256,6 @@ class Connection:
                 self._on_answer(message)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ProtocolError(f"the daemon sent {line[:200]!r}: {error!r}") from error
-        self._progress = True
 
     def _on_notification(self, method: Any, params: Params) -> None:
         if method == "$/item":
@@ -325,7 +327,7 @@ class Connection:
         if wire_.error is not None or wire_.over.done():
             raise wire_.error or ConnectionLost(f"{self._path}: closed after hello")
         wire_.on_line, wire_.on_lost, wire_.on_writable = self._on_line, self._on_lost, self._pump
-        self._wire = wire_
+        self._wire, self._since = wire_, self._loop.time()
         self._pump()
 
     def _greeted(self, hello: Dict[str, Any]) -> None:
@@ -362,9 +364,10 @@ class Connection:
             self._give_up(why if isinstance(why, ProtocolError)
                           else ConnectionLost(f"{self._path}: {why}"))
             return
-        if self._progress:
+        now = self._loop.time()
+        if self._progress or now - self._since >= _GOOD:  # not one that only ever greets
             self._progress, self._pause = False, _PAUSE_FIRST
-            self._until = self._loop.time() + self._reconnect
+            self._until = now + self._reconnect
         self._finding = self._loop.create_task(self._find_again(why))
 
     async def _find_again(self, why: Exception) -> None:

@@ -219,6 +219,25 @@ class Deaths(FakeCase):
                 await self.within(client.submit(["true"]))
             self.assertLess(len(fake.peers), 20)
 
+    async def test_a_daemon_with_nothing_to_say_may_go_more_than_once(self):
+        """While a long job runs there is no line to read, however long that takes."""
+        async def serve(peer):
+            await peer.greet(**DURABLE)
+            sub = await peer.subscribed()
+            if peer.number == 0:
+                submit = await peer.until("job.submit")
+                peer.send(result(submit["id"], {"job": 1, "phase": "running", "existing": False}))
+            elif peer.number < 3:
+                await asyncio.sleep(0.4)  # longer than reconnect: that is counted anew
+            else:
+                peer.send(item(sub, 1, 1, 1))
+                await peer.read()
+
+        with mock.patch.object(connection, "_GOOD", 0.1):
+            async with Fake(self.path, serve) as fake, Client(self.path, reconnect=0.3) as client:
+                self.assertTrue((await self.within(client.submit(["true"]))).ok)
+                self.assertEqual(len(fake.peers), 4)
+
     async def test_a_cancel_while_there_is_no_connection_arrives(self):
         cancelled = asyncio.get_running_loop().create_future()
         away = asyncio.Event()
