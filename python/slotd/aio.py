@@ -24,6 +24,7 @@ from .completion import Completion
 from .connection import Connection, Kind, Params, same
 from .errors import (ConnectionLost, InstanceChanged, JobFailed, ProtocolError, RemoteError,
                      UnknownOutcome)
+from .events import Events
 from .follow import Follow
 from .jobs import JobFuture, Jobs
 from .paths import default_socket
@@ -259,6 +260,25 @@ class Client:
                 yield completion
         finally:
             stream.close()
+
+    async def events(self, kinds: Optional[Sequence[str]] = None,
+                     **filters: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """What happens to the jobs of this user from the first look on, without end: mappings with
+        ``kind``, ``job``, ``phase``, ... as docs/PROTOCOL.md has them in ``events.subscribe``.
+        ``kinds``: only those; ``filters`` as of ``completions``.
+
+        Where this loop was too slow, events are left out: ``{"kind": "gap", "dropped": how many}``
+        is in their place. After a reconnect it is None: nobody knows. Who needs every completion
+        takes ``completions``."""
+        params: Params = {"filter": filters}
+        if kinds is not None:
+            params["kinds"] = list(kinds)
+        events = Events(self._live()[0], params)
+        try:
+            async for event in events:
+                yield event
+        finally:
+            events.close()
 
     # ---- their output and input ----
 

@@ -54,8 +54,9 @@ class Kind(enum.Enum):
 
 
 class Request:
-    """A request that has no answer yet. ``on_item`` takes the items of a stream; ``on_answer`` is
-    given the error (or None) and the result, before the line behind the answer is looked at.
+    """A request that has no answer yet. ``on_item`` takes the items and gaps of a stream;
+    ``on_answer`` is given the error (or None) and the result, before the line behind the answer is
+    looked at.
     ``skip`` is asked with the job and the seq of an item whether it need not be read."""
 
     __slots__ = ("ident", "method", "text", "common", "kind", "again", "on_item", "on_answer", "skip", "n",
@@ -258,9 +259,10 @@ class Connection:
             raise ProtocolError(f"the daemon sent {line[:200]!r}: {error!r}") from error
 
     def _on_notification(self, method: Any, params: Params) -> None:
-        if method == "$/item":
+        if method in ("$/item", "$/gap"):
             request = self._open[params["stream"]]
-            _count(request, params["n"])
+            if method == "$/item":
+                _count(request, params["n"])
             if request.on_item is not None:
                 request.on_item(params)
 

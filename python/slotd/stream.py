@@ -14,7 +14,8 @@ class Stream:
     ``result`` is its answer. An error answer is raised from the iteration. ``close`` gives it up.
 
     ``window`` is how much may have come and not been taken from here, in the unit that ``weigh``
-    gives for an item; the daemon sends no more. ``again`` gives the params after a reconnect.
+    gives for an item; the daemon sends no more (0: it knows no such bound, and nothing is weighed).
+    ``again`` gives the params after a reconnect.
     """
 
     def __init__(self, connection: Connection, method: str, params: Params, *, window: int,
@@ -27,10 +28,10 @@ class Stream:
         self._error: Optional[Exception] = None
         self._waiter: Optional["asyncio.Future[None]"] = None
         self._connections = 0  # a new connection's window is whole: nothing old is credited to it
-        self._request = connection.request(method, {**params, "window": window}, kind=Kind.WAITING,
-                                           again=self._on_again, on_item=self._on_item,
+        self._window = {"window": window} if window else {}
+        self._request = connection.request(method, {**params, **self._window}, kind=Kind.WAITING,
+                                           again=self._on_again, on_item=self.put,
                                            on_answer=self._on_answer)
-        self._window = window
 
     def __aiter__(self) -> "Stream":
         return self
@@ -48,6 +49,19 @@ class Stream:
             self._credit(weight)
         return item
 
+    def __len__(self) -> int:
+        """How many items have come and were not taken."""
+        return len(self._items)
+
+    def put(self, params: Params) -> None:
+        """An item that has come."""
+        item, weight = self._take(params), self._weigh(params)
+        if item is None:
+            self._credit(weight)
+        else:
+            self._items.append((self._connections, weight, item))
+            self._wake()
+
     def close(self) -> None:
         self._connection.cancel(self._request)
 
@@ -57,15 +71,7 @@ class Stream:
 
     def _on_again(self) -> Params:
         self._connections += 1
-        return {**self._again(), "window": self._window}
-
-    def _on_item(self, params: Params) -> None:
-        item, weight = self._take(params), self._weigh(params)
-        if item is None:
-            self._credit(weight)
-        else:
-            self._items.append((self._connections, weight, item))
-            self._wake()
+        return {**self._again(), **self._window}
 
     def _on_answer(self, error: Optional[Exception], result: Any) -> None:
         self._over, self._error, self.result = True, error, result
