@@ -234,16 +234,19 @@ class Client:
 
     async def completions(self, since_seq: Optional[int] = None,
                           **filters: Any) -> AsyncIterator[Completion]:
-        """Completions of all jobs of this user in the order of ``seq``, without end or hole, also
-        over reconnects: from after ``since_seq`` (0: all that history holds), or, without it, from
-        now on. ``filters``: ``queue``, ``name``, ``ok``, ``uid``. A loop that is slow only delays
-        itself. Raises RemoteError (HistoryTruncated) where there would be a hole."""
+        """Completions of all jobs of this user (for an admin: everybody's) in the order of ``seq``,
+        without end or hole, also over reconnects: from after ``since_seq`` (0: all that history
+        holds), or, without it, from the first look on. ``filters``: ``queue``, ``name``, ``ok``,
+        ``uid``. A loop that is slow only delays itself. Raises RemoteError (HistoryTruncated) where
+        there would be a hole."""
         connection, _ = self._live()
+        if since_seq is None:  # a place to go on from, should the connection be lost before any came
+            since_seq = (await self.call("stats.get", again=True))["seq"]
         seq = since_seq
-        params: Params = {"with_output": self._with_output, "filter": filters}
-        if since_seq is not None:
-            params["since_seq"] = since_seq
-        seq = connection.hello["seq"] if since_seq is None else since_seq
+
+        def params() -> Params:
+            return {"with_output": self._with_output, "filter": filters, "since_seq": seq,
+                    "instance": connection.hello["instance"]}
 
         def take(item: Params) -> Completion:
             nonlocal seq
@@ -251,10 +254,8 @@ class Client:
             seq = completion.seq
             return completion
 
-        stream = Stream(connection, "completions.subscribe", params, window=_AHEAD,
-                        weigh=lambda item: 1, take=take,
-                        again=lambda: {**params, "since_seq": seq,
-                                       "instance": connection.hello["instance"]})
+        stream = Stream(connection, "completions.subscribe", params(), window=_AHEAD,
+                        weigh=lambda item: 1, take=take, again=params)
         try:
             async for completion in stream:
                 yield completion

@@ -366,6 +366,18 @@ class Restarts(Case):
             listed = await client.call("job.list", {"name": "once", "limit": 500})
             self.assertEqual(len(listed["jobs"]), 200)
 
+    async def test_completions_from_now_on_begin_there_also_over_a_restart(self):
+        async with Client(self.path) as client:
+            await client.submit(["true"])
+            told = client.completions()
+            first = asyncio.ensure_future(told.__anext__())
+            for _ in range(3):
+                await client.call("stats.get")  # the daemon knows of the subscription
+            await self.daemon.restart()
+            new = await client.submit(["true"])
+            self.assertEqual((await first).job, new.job)
+            await told.aclose()
+
     async def test_what_may_not_be_sent_twice_fails(self):
         async with Client(self.path) as client:
             await client.submit(["sleep", "60"]).submitted()
