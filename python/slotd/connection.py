@@ -111,6 +111,10 @@ class _Wire(asyncio.Protocol):
             self.over.set_result(None)
         self.on_lost(self.error or ConnectionLost(str(error or "the daemon closed the connection")))
 
+    def ready(self) -> bool:
+        """Whether it takes more. One that broke under a write doesn't, before anybody is told."""
+        return not self.paused and not self.transport.is_closing()
+
     def pause_writing(self) -> None:
         self.paused = True
 
@@ -213,7 +217,7 @@ class Connection:
     def _pump(self) -> None:
         """Writes what may be written."""
         self._pump_due = False
-        while self._wire is not None and not self._wire.paused:
+        while self._wire is not None and self._wire.ready():
             lines, self._out = self._out, []
             size = sum(map(len, lines))
             while size < _CHUNK:

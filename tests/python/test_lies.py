@@ -238,6 +238,25 @@ class Deaths(FakeCase):
                 self.assertTrue((await self.within(client.submit(["true"]))).ok)
                 self.assertEqual(len(fake.peers), 4)
 
+    async def test_nothing_is_written_to_a_connection_that_broke_under_a_write(self):
+        async def serve(peer):
+            await peer.greet(**DURABLE)
+            if peer.number == 0:
+                return
+            for job in range(1, 501):
+                submit = await peer.until("job.submit")
+                peer.send(result(submit["id"], {"job": job, "phase": "running", "existing": False}))
+            await peer.read()
+
+        async with Fake(self.path, serve) as fake, Client(self.path) as client:
+            while not fake.peers[0].writer.transport.is_closing():
+                await asyncio.sleep(0)
+            with mock.patch.object(asyncio.log.logger, "warning") as warning:
+                futures = [client.submit(["true"], tag="x" * 4000) for _ in range(500)]
+                client._connection._pump()  # before this side has read of the end
+                await self.within(asyncio.gather(*(f.submitted() for f in futures)))
+            warning.assert_not_called()
+
     async def test_a_cancel_while_there_is_no_connection_arrives(self):
         cancelled = asyncio.get_running_loop().create_future()
         away = asyncio.Event()
