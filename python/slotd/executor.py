@@ -30,7 +30,8 @@ class ExecutorFuture(concurrent.futures.Future[Completion]):
     """A ``concurrent.futures.Future`` of a ``Completion``; a job that is not ok raises JobFailed.
 
     ``job`` is its id, None until the daemon has answered; ``completion`` is how it ended, None until
-    that is known, also where the future has no result.
+    that is known, also where the future has no result. After ``cancel`` it is still None in the done
+    callbacks, which run at once, and comes when the job has ended.
     """
 
     job: Optional[int] = None

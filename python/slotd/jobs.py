@@ -40,7 +40,9 @@ class JobFuture(asyncio.Future[Completion]):
     ``JobFailed``; one that was cancelled, by whomever, is a cancelled future.
 
     ``job`` is the id, None until the daemon has answered; ``completion`` is how it ended, None until
-    that is known, and there also where the future has no result.
+    that is known, and there also where the future has no result. After ``cancel`` the future is done
+    before the job has ended: in its callbacks ``completion`` is still None, and comes later
+    (``cancel_job`` waits for it).
     """
 
     job: Optional[int] = None
@@ -65,9 +67,13 @@ class JobFuture(asyncio.Future[Completion]):
             if self._known is None:
                 self._known = self.get_loop().create_future()
             await asyncio.shield(self._known)
-        if self.job is None:
-            raise self._refused or asyncio.CancelledError()
-        return self.job
+        if self.job is not None:
+            return self.job
+        if self._refused is None:
+            raise asyncio.CancelledError()
+        if not self.cancelled():
+            self.exception()  # it is told here
+        raise self._refused
 
     def cancel(self, msg: Optional[Any] = None) -> bool:
         """Cancels the future at once and, without waiting for it, the job, be it pending or
@@ -119,7 +125,8 @@ class JobFuture(asyncio.Future[Completion]):
         """For what is wrong with the connection or the submit, not with the job."""
         if not self.done():
             self.set_exception(error)
-            self.exception()  # told once is enough: asyncio says nothing where nobody looks
+            if not isinstance(error, RemoteError):  # what all futures fail with is no news of each:
+                self.exception()  # asyncio says nothing where nobody looks
 
 
 class Jobs:

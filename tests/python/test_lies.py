@@ -516,6 +516,26 @@ class Noise(FakeCase):
         self.assertEqual([context["message"] for context in said],
                          ["JobFuture exception was never retrieved"])
 
+    async def test_a_refusal_that_nobody_looked_at_is_told_once(self):
+        async def serve(peer):
+            await peer.greet()
+            for _ in range(3):
+                submit = await peer.until("job.submit")
+                peer.send(error(submit["id"], 1003, "QueueFull"))
+            await peer.read()
+
+        said = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+        async with Fake(self.path, serve), Client(self.path) as client:
+            futures = [client.submit(["true"]) for _ in range(3)]
+            with self.assertRaises(slotd.RemoteError):
+                await self.within(futures[0].submitted())
+            await self.within(asyncio.wait(futures))
+            self.assertEqual(futures.pop().exception().kind, "QueueFull")
+            del futures
+            gc.collect()
+            self.assertEqual([context["exception"].kind for context in said], ["QueueFull"])
+
 
 class Lines(unittest.TestCase):
     def test_they_are_cut_at_every_place(self):
