@@ -137,7 +137,7 @@ class Client:
 
     def _prepare(self, argv: Sequence[wire.Text], options: Dict[str, Any]) -> "Prepared":
         """The half of submit that any thread may do."""
-        keyed = options.get("key") is not None or "key" in self._specs
+        keyed = options.get("key", self._defaults.get("key")) is not None
         if not keyed and self._live()[0].durable:
             options["key"] = "auto-" + secrets.token_hex(16)
             keyed = True
@@ -163,7 +163,7 @@ class Client:
         """
         if limit < 1:
             raise ValueError(f"limit is {limit}, must be at least 1")
-        bound = {} if "lifetime" in self._specs else {"lifetime": "bound"}
+        bound = {} if self._defaults.get("lifetime") else {"lifetime": "bound"}
         running: Set[JobFuture] = set()
         done: Deque[JobFuture] = collections.deque()
         wake = asyncio.Event()

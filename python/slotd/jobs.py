@@ -183,7 +183,7 @@ class Jobs:
         """Returns when the daemon has answered the cancels so far, or can't any more."""
         self._cancel_now()
         if self._owed:
-            self._settled = self._loop.create_future()
+            self._settled = self._settled or self._loop.create_future()
             await asyncio.wait([self._settled], timeout=timeout)
 
     def close(self) -> None:
@@ -290,6 +290,9 @@ class Jobs:
     def _on_over(self, error: Optional[Exception], _: Any) -> None:
         self._subscription = None
         self._seq = self._connection.hello["seq"]
+        if isinstance(error, InstanceChanged):  # what was about to be cancelled are others' jobs now
+            self._owed.difference_update(self._uncancelled)
+            self._uncancelled.clear()
         if isinstance(error, RemoteError) and error.kind == "HistoryTruncated":
             self._subscribe()
             self._ask_for(list(self._futures))
@@ -333,6 +336,10 @@ class Jobs:
 
     def _on_asked(self, jobs: List[int], error: Optional[Exception], _: Any) -> None:
         if isinstance(error, RemoteError) and error.kind != "Timeout":
+            if error.kind == "InvalidParams" and len(jobs) > 1:  # no id of one; the others are
+                for job in jobs:
+                    self._ask_for([job])
+                return
             rest = _without_missing(jobs, error)
             for job in set(jobs).difference(rest):
                 for future in self._futures.pop(job, ()):

@@ -165,9 +165,6 @@ class Specs:
         self._texts: Dict[FrozenSet[str], Tuple[str, int]] = {}
         check_length(to_json(self._defaults))
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._defaults
-
     def text(self, argv: Sequence[Text], options: Mapping[str, Any]) -> Tuple[str, str]:
         """The params in JSON, and the members that the defaults add to them: one string for many.
         Raises TypeError and ValueError."""

@@ -309,6 +309,50 @@ class Deaths(FakeCase):
                 await self.within(client.close())
             await client.close()
 
+    async def test_close_twice_at_a_time_waits_for_the_same_answer(self):
+        go = asyncio.Event()
+
+        async def serve(peer):
+            await peer.greet()
+            submit = await peer.until("job.submit")
+            peer.send(result(submit["id"], {"job": 1, "phase": "running", "existing": False}))
+            cancel = await peer.until("job.cancel")
+            await go.wait()
+            peer.send(result(cancel["id"], {"results": []}))
+            await peer.read()
+
+        async with Fake(self.path, serve):
+            client = Client(self.path)
+            await client.connect()
+            future = client.submit(["true"])
+            await self.within(future.submitted())
+            future.cancel()
+            with mock.patch.object(slotd.aio, "_CLOSE_TIMEOUT", 3600):
+                both = [asyncio.ensure_future(client.close()) for _ in range(2)]
+                await asyncio.sleep(0)
+                go.set()
+                await self.within(asyncio.gather(*both))
+
+    async def test_a_cancel_is_not_for_another_instances_job(self):
+        seen = []
+
+        async def serve(peer):
+            await peer.greet(**DURABLE)
+            submit = await peer.until("job.submit")
+            peer.send(result(submit["id"], {"job": 1, "phase": "running", "existing": False}))
+            seen.append((await peer.until("stats.get"))["method"])
+            seen.extend(message["method"] for message in peer.seen)
+            peer.send(result(peer.seen[-1]["id"], {}))
+            await peer.read()
+
+        async with Fake(self.path, serve), Client(self.path) as client:
+            future = client.submit(["true"])
+            await self.within(future.submitted())
+            future.cancel()  # it is sent in the next turn; in this one another instance answers
+            client._connection._greeted({**client.hello, "instance": "i2"})
+            await self.within(client.call("stats.get"))
+            self.assertNotIn("job.cancel", seen)
+
 
 class History(FakeCase):
     async def test_what_history_has_dropped_is_asked_for(self):
@@ -336,6 +380,36 @@ class History(FakeCase):
             done = await self.within(asyncio.gather(*futures, return_exceptions=True))
             self.assertEqual((done[0].seq, done[2].seq), (8, 12))
             self.assertEqual(done[1].kind, "NoSuchJob")
+
+    async def test_an_id_that_is_none_fails_its_own_future(self):
+        async def serve(peer):
+            await peer.greet()
+            while True:
+                asked = await peer.until("futures.as_completed")
+                if -1 in asked["params"]["jobs"]:
+                    peer.send(error(asked["id"], -32602, "InvalidParams", param="jobs"))
+                else:
+                    peer.send(item(asked["id"], 1, 7, 1), result(asked["id"], {}))
+
+        async with Fake(self.path, serve), Client(self.path) as client:
+            ends = await self.within(asyncio.gather(client.attach(-1), client.attach(7),
+                                                    return_exceptions=True))
+            self.assertEqual((ends[0].kind, ends[1].job), ("InvalidParams", 7))
+
+    async def test_a_key_that_is_none_is_no_default_of_the_clients(self):
+        async def serve(peer):
+            await peer.greet(**DURABLE)
+            await peer.subscribed()
+            if peer.number == 0:
+                await peer.until("job.submit")
+                return
+            submit = await peer.until("job.submit")
+            self.assertTrue(submit["params"]["key"].startswith("auto-"))
+            peer.send(result(submit["id"], {"job": 1, "phase": "running", "existing": False}))
+            await peer.read()
+
+        async with Fake(self.path, serve), Client(self.path, key="one") as client:
+            self.assertEqual(await self.within(client.submit(["true"], key=None).submitted()), 1)
 
     async def test_a_stream_that_is_refused_fails_the_futures(self):
         async def serve(peer):
