@@ -17,6 +17,7 @@ from typing import (Any, Callable, Deque, Dict, Iterable, Iterator, Optional, Se
 
 from . import aio, wire
 from .completion import Completion
+from .connection import Params
 from .errors import BrokenSlotExecutor, SlotdError
 
 _Cancel = Callable[[aio.JobFuture], None]
@@ -77,6 +78,8 @@ class _Conversation:
         # What to submit, or how to cancel it.
         self._todo: Deque[Tuple[ExecutorFuture, Union[aio.Prepared, _Cancel]]] = collections.deque()
         self._awake = False
+        self._calls = 0  # that have no answer yet
+        self._ended = False
         self._futures: Dict[ExecutorFuture, Optional[aio.JobFuture]] = {}
         self.client: Optional[aio.Client] = None
         ready: "concurrent.futures.Future[None]" = concurrent.futures.Future()
@@ -109,7 +112,10 @@ class _Conversation:
 
     # ---- from any thread ----
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        if os.getpid() != self.pid:
+            raise RuntimeError("this SlotExecutor belongs to the process that this one was forked "
+                               "from: make another one here")
         if self.shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
         broken = self.client.lost if self.client is not None else None
@@ -118,15 +124,12 @@ class _Conversation:
 
     def submit(self, future: ExecutorFuture, argv: Sequence[wire.Text],
                options: Dict[str, Any]) -> None:
-        if os.getpid() != self.pid:
-            raise RuntimeError("this SlotExecutor belongs to the process that this one was forked "
-                               "from: make another one here")
-        self._check_open()
+        self.check_open()
         assert self.client is not None
         prepared = self.client._prepare(argv, options)  # what is wrong is told here
         future._conversation = self
         with self.lock:
-            self._check_open()
+            self.check_open()
             self._futures[future] = None
             self._todo.append((future, prepared))
             self._wake()
@@ -140,7 +143,7 @@ class _Conversation:
                     self._wake()
 
     def end(self, *, cancel: bool = False) -> None:
-        """Takes no more; the thread ends when no future is left. ``cancel``: what is pending."""
+        """Takes no more; the thread ends when no future or call is left. ``cancel``: what is pending."""
         if os.getpid() != self.pid:
             return
         with self.lock:
@@ -168,17 +171,31 @@ class _Conversation:
     def is_running(self, job: int) -> bool:
         if threading.current_thread() is self.thread or os.getpid() != self.pid:
             return False
+        try:
+            return bool(self.call("job.get", {"job": job}, again=True,
+                                  timeout=_ASK_TIMEOUT)["phase"] == "running")
+        except (SlotdError, RuntimeError, concurrent.futures.TimeoutError):
+            return False
+
+    def call(self, method: str, params: Optional[Params], *, again: bool,
+             timeout: Optional[float]) -> Any:
+        """Not from its own thread. The thread doesn't end before this has."""
         assert self.client is not None
+        with self.lock:
+            if self._ended:
+                raise RuntimeError("cannot schedule new calls after shutdown")
+            self._calls += 1
         try:
             asked = asyncio.run_coroutine_threadsafe(
-                self.client.call("job.get", {"job": job}, again=True), self.loop)
-        except RuntimeError:
-            return False
-        try:
-            return bool(asked.result(_ASK_TIMEOUT)["phase"] == "running")
-        except (SlotdError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
-            asked.cancel()
-            return False
+                self.client.call(method, params, again=again), self.loop)
+            try:
+                return asked.result(timeout)
+            finally:
+                asked.cancel()
+        finally:
+            with self.lock:
+                self._calls -= 1
+                self.loop.call_soon_threadsafe(self._end_if_idle)
 
     def _wake(self) -> None:
         """With the lock."""
@@ -243,8 +260,10 @@ class _Conversation:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if self.shutdown and not self._futures:
-            self._over.set()
+        with self.lock:
+            if self.shutdown and not self._futures and not self._calls:
+                self._ended = True
+                self._over.set()
 
 
 class SlotExecutor(concurrent.futures.Executor):
@@ -314,6 +333,16 @@ class SlotExecutor(concurrent.futures.Executor):
                     future.cancel()
 
         return results()
+
+    def call(self, method: str, params: Optional[Params] = None, *, again: bool = False,
+             timeout: Optional[float] = None) -> Any:
+        """The result of any method of the protocol, as ``slotd.aio.Client.call`` gives it. Raises
+        RemoteError, and ``concurrent.futures.TimeoutError`` after ``timeout`` seconds; RuntimeError
+        after shutdown and in a done callback, which must not wait."""
+        self._conversation.check_open()
+        if threading.current_thread() is self._conversation.thread:
+            raise RuntimeError(f"{method} in a done callback would wait for itself")
+        return self._conversation.call(method, params, again=again, timeout=timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more. ``wait``: returns when all futures are done. ``cancel_futures``: cancels

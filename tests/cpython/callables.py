@@ -4,7 +4,6 @@ Each call is a job, `python3 call.py`: as with ProcessPoolExecutor function, arg
 travel as pickles, and as there a process that dies under a call is a BrokenProcessPool, but no
 other call is touched. A slotd queue for each executor stands in for max_workers.
 """
-import asyncio
 import functools
 import itertools
 import multiprocessing
@@ -60,9 +59,7 @@ class CallExecutor(slotd.SlotExecutor):
     def __init__(self, max_workers=None, *, mp_context=None):
         self._queue = f"calls-{os.getpid()}-{next(_numbers)}"
         super().__init__(queue=self._queue)
-        talk = self._conversation
-        limit = talk.client.call("queue.set", {"queue": self._queue, "max_running": max_workers})
-        asyncio.run_coroutine_threadsafe(limit, talk.loop).result()
+        self.call("queue.set", {"queue": self._queue, "max_running": max_workers})
 
     def submit(self, fn, /, *args, **kwargs):
         manager = sys.modules.get("multiprocessing.managers")

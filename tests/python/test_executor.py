@@ -257,6 +257,40 @@ class Executor(Case):
         loop = asyncio.get_running_loop()
         await self.run_blocking(body, reconnect=0)
 
+    async def test_call_is_any_other_method_waited_for(self):
+        def body(executor):
+            self.assertEqual(executor.call("limits.set", {"max_running": 3})["max_running"], 3)
+            with self.assertRaises(slotd.RemoteError) as caught:
+                executor.call("job.get", {"job": 10 ** 9}, again=True)
+            self.assertEqual(caught.exception.kind, "NoSuchJob")
+            future = executor.submit(["sleep", "60"])
+            wait = {"job": wait_for_id(future), "wait_ms": 60000}
+            with self.assertRaises(concurrent.futures.TimeoutError):
+                executor.call("job.result", wait, timeout=0.05)
+            self.assertEqual(executor.call("stats.get")["in_flight"], 1)  # the stream of completions
+
+            inside = concurrent.futures.Future()
+
+            def on_done(_):
+                try:
+                    inside.set_result(executor.call("stats.get"))
+                except RuntimeError as error:
+                    inside.set_exception(error)
+
+            executor.submit(["true"]).add_done_callback(on_done)
+            self.assertRegex(str(inside.exception(60)), "would wait for itself")
+
+            with concurrent.futures.ThreadPoolExecutor() as threads:  # shutdown waits for it
+                result = threads.submit(executor.call, "job.result", wait)
+                while executor.call("stats.get")["in_flight"] < 2:
+                    time.sleep(0.001)
+                executor.shutdown(cancel_futures=True)
+                self.assertEqual(result.result(60)["outcome"], "cancelled")
+            with self.assertRaisesRegex(RuntimeError, "after shutdown"):
+                executor.call("stats.get")
+
+        await self.run_blocking(body)
+
     async def test_nobody_listens_says_where_and_what_to_do(self):
         with self.assertRaises(slotd.ConnectionLost) as caught:
             slotd.SlotExecutor(self.file("nobody"))
