@@ -72,7 +72,8 @@ class _Conversation:
     loop: asyncio.AbstractEventLoop
 
     def __init__(self, path: Path, options: Dict[str, Any]) -> None:
-        self.lock = threading.Lock()
+        # A collection may cancel futures (those of a map's results) in whoever holds the lock.
+        self.lock = threading.RLock()
         self.shutdown = False
         self.pid = os.getpid()
         # What to submit, or how to cancel it.
@@ -208,9 +209,10 @@ class _Conversation:
     def _work(self) -> None:
         for _ in range(_SLICE):
             with self.lock:
+                self._awake = False  # before the look: a cancel in between wakes again
                 if not self._todo:
-                    self._awake = False
                     return
+                self._awake = True
                 future, prepared = self._todo.popleft()
             if callable(prepared):
                 job = self._futures.get(future)

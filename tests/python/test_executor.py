@@ -291,6 +291,36 @@ class Executor(Case):
 
         await self.run_blocking(body)
 
+    async def test_a_collection_in_the_middle_of_a_submit_may_cancel(self):
+        """The results of a map that are part of a cycle cancel their jobs wherever they are found."""
+        def body(executor):
+            cycle = [executor.map(["sleep"], [0, 60])]
+            self.assertTrue(next(cycle[0]).ok)
+            cycle.append(cycle)
+            del cycle
+            talk = executor._conversation
+
+            def wake():
+                gc.collect()
+                real()
+
+            real, talk._wake = talk._wake, wake
+            futures = []
+            thread = threading.Thread(target=lambda: futures.append(executor.submit(["true"])), daemon=True)
+            thread.start()
+            thread.join(scaled(20))
+            if thread.is_alive():
+                talk.lock.release()  # or nothing ends
+                self.fail("it waits for itself")
+            del talk._wake
+            self.assertTrue(futures[0].result(60).ok)
+
+        gc.disable()
+        try:
+            await self.run_blocking(body)
+        finally:
+            gc.enable()
+
     async def test_nobody_listens_says_where_and_what_to_do(self):
         with self.assertRaises(slotd.ConnectionLost) as caught:
             slotd.SlotExecutor(self.file("nobody"))
