@@ -144,7 +144,8 @@ class _Conversation:
                     self._wake()
 
     def end(self, *, cancel: bool = False) -> None:
-        """Takes no more; the thread ends when no future or call is left. ``cancel``: what is pending."""
+        """Takes no more; the thread ends when no future or call is left. ``cancel``: cancels what is
+        pending."""
         if os.getpid() != self.pid:
             return
         with self.lock:

@@ -291,8 +291,9 @@ class Jobs:
         self._subscription = None
         self._seq = self._connection.hello["seq"]
         if isinstance(error, InstanceChanged):  # what was about to be cancelled are others' jobs now
-            self._owed.difference_update(self._uncancelled)
-            self._uncancelled.clear()
+            for end, ids in self._uncancelled.items():
+                self._owed.difference_update((end, job) for job in ids)
+                ids.clear()
         if isinstance(error, RemoteError) and error.kind == "HistoryTruncated":
             self._subscribe()
             self._ask_for(list(self._futures))

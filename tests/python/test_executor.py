@@ -284,7 +284,8 @@ class Executor(Case):
                 result = threads.submit(executor.call, "job.result", wait)
                 while executor.call("stats.get")["in_flight"] < 2:
                     time.sleep(0.001)
-                executor.shutdown(cancel_futures=True)
+                future.cancel()
+                executor.shutdown()
                 self.assertEqual(result.result(60)["outcome"], "cancelled")
             with self.assertRaisesRegex(RuntimeError, "after shutdown"):
                 executor.call("stats.get")

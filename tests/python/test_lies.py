@@ -334,7 +334,7 @@ class Deaths(FakeCase):
                 await self.within(asyncio.gather(*both))
 
     async def test_a_cancel_is_not_for_another_instances_job(self):
-        seen = []
+        seen, cancelled = [], asyncio.get_running_loop().create_future()
 
         async def serve(peer):
             await peer.greet(**DURABLE)
@@ -343,6 +343,10 @@ class Deaths(FakeCase):
             seen.append((await peer.until("stats.get"))["method"])
             seen.extend(message["method"] for message in peer.seen)
             peer.send(result(peer.seen[-1]["id"], {}))
+            cancel = await peer.until("job.cancel")
+            self.assertEqual(cancel["params"]["jobs"], [2])
+            peer.send(result(cancel["id"], {"results": []}))
+            cancelled.set_result(None)
             await peer.read()
 
         async with Fake(self.path, serve), Client(self.path) as client:
@@ -352,6 +356,10 @@ class Deaths(FakeCase):
             client._connection._greeted({**client.hello, "instance": "i2"})
             await self.within(client.call("stats.get"))
             self.assertNotIn("job.cancel", seen)
+            self.assertFalse(client._jobs._owed)
+            other = client.attach(2)  # a cancel for this one goes out
+            other.cancel()
+            await self.within(cancelled)
 
 
 class History(FakeCase):
