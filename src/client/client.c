@@ -244,6 +244,7 @@ on_line(void *arg, const char *line, size_t len)
 		on_down(c, rc == -ENOMEM ? -SLOT_ECLOSED : -SLOT_EPROTOCOL, why);
 		return;
 	}
+	client_reconnect_hear(c);
 	if (reply.kind == RPC_REPLY_NOTIFICATION)
 		take_notification(c, &reply);
 	else

@@ -110,6 +110,8 @@ struct client_reconnect *client_reconnect_new(struct slot_client *c, const char 
 void client_reconnect_free(struct client_reconnect *again);
 /* It is tried no more; NULL is allowed. */
 void client_reconnect_stop(struct client_reconnect *again);
+/* The daemon said something. */
+void client_reconnect_hear(struct slot_client *c);
 /* The link is down. True: it is tried again; all that can't go on has failed. */
 bool client_reconnect_begin(struct slot_client *c, const char *why);
 /* Between a lost connection and the moment where all was sent again. */

@@ -16,6 +16,7 @@
 
 #define PAUSE_FIRST_MS 10
 #define PAUSE_MAX_MS 1000
+#define STEADY_MS 1000 /* a connection that lasted so long was one */
 
 enum reconnect_state {
 	RECONNECT_OPEN,
@@ -32,6 +33,8 @@ struct client_reconnect {
 	int64_t patience_ms;
 	int64_t deadline_us;
 	int64_t pause_ms;
+	int64_t opened_us; /* it was made anew; 0: it is the first */
+	bool heard;        /* more than the answer to hello, since */
 	unsigned attempts;
 	size_t held;   /* bytes of the requests made meanwhile */
 	char why[160]; /* the connection was lost */
@@ -96,6 +99,13 @@ is_durable(const json_t *hello)
 			return true;
 	}
 	return false;
+}
+
+void
+client_reconnect_hear(struct slot_client *c)
+{
+	if (c->again != NULL && c->again->state == RECONNECT_OPEN)
+		c->again->heard = true;
 }
 
 bool
@@ -274,6 +284,8 @@ go_on(struct client_reconnect *again, json_t *hello)
 	json_decref(c->hello);
 	c->hello = json_incref(hello);
 	again->state = RECONNECT_OPEN;
+	again->opened_us = slot_loop_now_us(c->loop);
+	again->heard = false;
 	again->held = 0;
 	if (!same) {
 		c->seq = client_seq_of(hello);
@@ -407,10 +419,16 @@ client_reconnect_begin(struct slot_client *c, const char *why)
 		try_later(again);
 		return true;
 	}
+	/* Who only greets and hangs up isn't there: patience goes on where it was. */
+	bool steady = again->opened_us == 0 || again->heard ||
+	    slot_loop_now_us(c->loop) - again->opened_us >= STEADY_MS * INT64_C(1000);
+
 	client_hold(c);
 	snprintf(again->why, sizeof(again->why), "%s", why);
-	again->deadline_us = slot_loop_in_ms(c->loop, again->patience_ms);
-	again->pause_ms = PAUSE_FIRST_MS;
+	if (steady) {
+		again->deadline_us = slot_loop_in_ms(c->loop, again->patience_ms);
+		again->pause_ms = PAUSE_FIRST_MS;
+	}
 	again->attempts = 0;
 	again->held = 0;
 	again->state = RECONNECT_WAITING;

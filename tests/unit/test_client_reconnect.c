@@ -458,6 +458,41 @@ START_TEST(leaving_in_the_line_behind_its_greeting)
 }
 END_TEST
 
+/* It would be asked a hundred times a second, for ever. */
+START_TEST(who_only_greets_and_hangs_up_is_given_up)
+{
+	unsigned greetings = 0;
+	char greeting[200];
+
+	begin_with(false, 200);
+	struct slot_future *f = call("job.get", json_pack("{s:i}", "job", 5));
+
+	free(next_line());
+	hang_up();
+	for (int waited = 0; !slot_future_done(f); waited++) {
+		ck_assert_int_lt(waited, PATIENCE_MS);
+		event_base_loop(base, EVLOOP_NONBLOCK);
+		server = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+		if (server < 0) {
+			poll(NULL, 0, 1);
+			continue;
+		}
+		heard_len = 0;
+		free(next_line());
+		snprintf(greeting, sizeof(greeting), "{\"jsonrpc\":\"2.0\",\"id\":%u,\"result\":"
+		    "{\"protocol\":1,\"instance\":\"i\",\"session\":\"s\",\"features\":[\"durable\"],"
+		    "\"seq\":41}}\n", 3 + greetings++);
+		say(greeting);
+		hang_up();
+	}
+	fails_with(f, -SLOT_ECLOSED);
+	ck_assert_uint_ge(greetings, 2); /* after 10, 20, 40, 80 ms */
+	ck_assert_uint_le(greetings, 6);
+	slot_future_unref(f);
+	end();
+}
+END_TEST
+
 START_TEST(who_does_not_come_back_is_given_up)
 {
 	begin_with(false, 60);
@@ -976,6 +1011,7 @@ main(void)
 	suite_add_tcase(suite, calls);
 	tcase_add_test(alone, lost_in_the_moment_of_the_first_answer);
 	tcase_add_test(alone, leaving_in_the_line_behind_its_greeting);
+	tcase_add_test(alone, who_only_greets_and_hangs_up_is_given_up);
 	tcase_add_test(alone, who_does_not_come_back_is_given_up);
 	tcase_add_test(alone, without_a_key_a_submit_may_or_may_not_have_been_taken);
 	suite_add_tcase(suite, alone);
