@@ -15,10 +15,11 @@ import asyncio
 import collections
 import enum
 import itertools
+import os
 import re
 from typing import Any, Callable, Deque, Dict, List, Optional, Union, cast
 
-from . import wire
+from . import paths, wire
 from .errors import ConnectionLost, InstanceChanged, ProtocolError, RemoteError, UnknownOutcome
 
 Params = Dict[str, Any]
@@ -313,6 +314,9 @@ class Connection:
                 f"nobody listens at {self._path} ({why}): start slotd, or name its socket with the "
                 "argument path or in the variable SLOTD_SOCKET") from error
         try:
+            if paths.is_user_socket(self._path) and \
+                    paths.peer_uid(wire_.transport.get_extra_info("socket")) != os.geteuid():
+                raise ConnectionLost(f"{self._path}: somebody else listens there")  # told nothing
             params: Params = {"protocol": [1], "client": self._name}
             if self.hello:
                 params["session"] = self.hello["session"]
@@ -327,7 +331,7 @@ class Connection:
             if isinstance(error, asyncio.TimeoutError):
                 raise ConnectionLost(f"{self._path}: no answer to hello in {_HELLO_TIMEOUT:g} s") \
                     from error
-            if isinstance(error, ConnectionLost):
+            if isinstance(error, ConnectionLost) and greeting.done():
                 raise ConnectionLost(f"{self._path}: no answer to hello: {error}") from error
             raise
         if wire_.error is not None or wire_.over.done():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
+import struct
 
 SYSTEM_SOCKET = "/run/slotd/slotd.sock"
 
@@ -40,3 +42,19 @@ def default_socket(system: bool = False) -> str:
     if os.path.lexists(directory) and not _is_own(directory, forbidden):
         raise PermissionError(f"{directory} is not a directory of yours alone")
     return os.path.join(directory, "slotd.sock")
+
+
+def is_user_socket(path: str) -> bool:
+    """Whether ``path`` is one of the user's own places: nobody else has any business to listen
+    there."""
+    uid = os.geteuid()
+    own = [f"/run/user/{uid}", os.environ.get("XDG_RUNTIME_DIR", "")]
+    return path == f"/tmp/slotd-{uid}/slotd.sock" or \
+        any(runtime and path == f"{runtime}/slotd/slotd.sock" for runtime in own)
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Who listened at the other end."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("iIi", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)

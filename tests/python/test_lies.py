@@ -12,7 +12,7 @@ from fake import Fake, error, item, line, result
 from support import scaled
 
 import slotd
-from slotd import connection, jobs, wire
+from slotd import connection, jobs, paths, wire
 from slotd.aio import Client
 
 DURABLE = {"features": ["durable"]}
@@ -33,6 +33,35 @@ class FakeCase(unittest.IsolatedAsyncioTestCase):
 
     async def within(self, awaitable):
         return await asyncio.wait_for(awaitable, scaled(30))
+
+
+class Elsewhere(FakeCase):
+    async def test_at_the_users_own_place_nobody_else_is_spoken_to(self):
+        self.path = os.path.join(self.dir, "slotd", "slotd.sock")
+        os.mkdir(os.path.dirname(self.path))
+        heard = asyncio.get_running_loop().create_future()
+
+        async def serve(peer):
+            heard.set_result(await peer.read())
+
+        own = {"XDG_RUNTIME_DIR": self.dir}
+        async with Fake(self.path, serve):
+            with mock.patch.dict(os.environ, own), \
+                    mock.patch("slotd.paths.peer_uid", return_value=os.geteuid() + 1):
+                with self.assertRaisesRegex(slotd.ConnectionLost, "somebody else listens there"):
+                    await self.within(Client(self.path).connect())
+            # Who listens is only of interest there.
+            self.assertFalse(paths.is_user_socket(self.path))
+            self.assertIsNone(await self.within(heard))
+
+    async def test_who_listens_is_asked_of_the_kernel(self):
+        async def serve(peer):
+            await peer.read()
+
+        async with Fake(self.path, serve):
+            _, writer = await asyncio.open_unix_connection(self.path)
+            self.assertEqual(paths.peer_uid(writer.get_extra_info("socket")), os.geteuid())
+            writer.close()
 
 
 class Lies(FakeCase):

@@ -97,8 +97,8 @@ class Sources(unittest.TestCase):
 
 
 STANDARD = {"__future__", "ast", "asyncio", "atexit", "base64", "collections", "concurrent",
-            "dataclasses", "enum", "functools", "itertools", "json", "os", "re", "secrets", "stat",
-            "threading", "time", "typing", "weakref"}
+            "dataclasses", "enum", "functools", "itertools", "json", "os", "re", "secrets", "socket",
+            "stat", "struct", "threading", "time", "typing", "weakref"}
 
 
 class Installed(Case):
