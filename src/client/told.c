@@ -14,6 +14,16 @@
 
 #include "client/job.h"
 
+/* Asks for as much output as the options want. 0 or -SLOT_ENOMEM. */
+static int
+want_output(const struct slot_client *c, json_t *params)
+{
+	size_t n = c->options.with_output;
+
+	return n == 0 || json_object_set_new(params, "with_output", json_integer((json_int_t)n)) == 0
+	    ? 0 : -SLOT_ENOMEM;
+}
+
 /* ---- the streams that tell of completions ---- */
 
 static void
@@ -44,16 +54,12 @@ client_subscribe(struct slot_client *c)
 	if (c->completions != NULL)
 		return 0;
 	json_t *params = json_object();
-	int rc = -SLOT_ENOMEM;
+	int rc = params != NULL ? want_output(c, params) : -SLOT_ENOMEM;
 
-	if (params != NULL && c->options.with_output > 0 &&
-	    json_object_set_new(params, "with_output",
-		json_integer((json_int_t)c->options.with_output)) != 0) {
+	if (rc != 0) {
 		json_decref(params);
-		params = NULL;
-	}
-	if (params == NULL)
 		return rc;
+	}
 	c->completions = client_stream(c, "completions.subscribe", params,
 	    &completions_handlers, c, &rc);
 	return c->completions != NULL ? 0 : rc;
@@ -110,10 +116,8 @@ ask_once(struct slot_client *c, const struct client_job *job)
 	struct question *q = calloc(1, sizeof(*q));
 	int rc = params != NULL && q != NULL ? 0 : -SLOT_ENOMEM;
 
-	if (rc == 0 && c->options.with_output > 0 &&
-	    json_object_set_new(params, "with_output",
-		json_integer((json_int_t)c->options.with_output)) != 0)
-		rc = -SLOT_ENOMEM;
+	if (rc == 0)
+		rc = want_output(c, params);
 	if (rc == 0)
 		rc = client_open(c, &q->request, &question_ops, "job.result", params, NULL, 0);
 	json_decref(params);
@@ -217,14 +221,12 @@ attach_params(const struct attach *a)
 {
 	json_t *params = json_object();
 	json_t *ids = json_array();
-	size_t with_output = a->client->options.with_output;
 	int rc = params != NULL ? json_object_set(params, "jobs", ids) : -1;
 
 	for (size_t i = 0; rc == 0 && i < a->n; i++)
 		rc = json_array_append_new(ids, json_integer((json_int_t)a->jobs[i]->id));
-	if (rc == 0 && with_output > 0)
-		rc = json_object_set_new(params, "with_output",
-		    json_integer((json_int_t)with_output));
+	if (rc == 0)
+		rc = want_output(a->client, params);
 	json_decref(ids);
 	if (rc == 0)
 		return params;
