@@ -134,7 +134,8 @@ slot_client_call_fds(struct slot_client *c, const char *method,
 
 	if (call != NULL) {
 		slot_future_init(&call->future, c->loop, &call_future_ops);
-		rc = client_open(c, &call->request, &call_request_ops, method, params, fds, nfds);
+		rc = method == NULL ? -SLOT_EINVAL : client_open(c, &call->request,
+		    &call_request_ops, method, params, fds, nfds);
 	}
 	json_decref(params);
 	if (error != NULL)

@@ -166,11 +166,18 @@ client_seq_of(const json_t *object)
 	return seq > 0 ? (uint64_t)seq : 0;
 }
 
+bool
+client_is_hello(const json_t *answer)
+{
+	return json_integer_value(json_object_get(answer, "protocol")) == 1 &&
+	    json_is_string(json_object_get(answer, "instance"));
+}
+
 /* At once, and not when the callbacks of `ready` run: the next line may be the last. */
 static bool
 keep_hello(struct slot_client *c, json_t *hello)
 {
-	if (!json_is_object(hello)) {
+	if (!client_is_hello(hello)) {
 		on_down(c, -SLOT_EPROTOCOL, CLIENT_NO_HELLO);
 		return false;
 	}

@@ -160,6 +160,9 @@ struct client_own *client_own_new(struct slot_loop **loop);
 struct client_own *client_own_of(const struct slot_loop *loop);
 void client_own_release(struct client_own *own); /* NULL is allowed */
 
+/* Whether this answers hello. */
+bool client_is_hello(const json_t *answer);
+
 /* The seq that an object of JSON names; 0: none. */
 uint64_t client_seq_of(const json_t *object);
 

@@ -312,7 +312,7 @@ hello_result(struct client_request *r, json_t *result)
 {
 	struct client_reconnect *again = again_of(r);
 
-	if (json_is_object(result))
+	if (client_is_hello(result))
 		go_on(again, result);
 	else
 		client_end(again->client, -SLOT_EPROTOCOL, CLIENT_NO_HELLO);

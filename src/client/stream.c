@@ -229,9 +229,9 @@ slot_client_stream(struct slot_client *c, const char *method, json_t *params,
     const struct slot_stream_handlers *handlers, void *arg, int *error)
 {
 	struct slot_stream *s = calloc(1, sizeof(*s));
-	int rc = -SLOT_ENOMEM;
+	int rc = method == NULL ? -SLOT_EINVAL : -SLOT_ENOMEM;
 
-	if (s != NULL) {
+	if (s != NULL && method != NULL) {
 		s->handlers = *handlers;
 		s->arg = arg;
 		if (client_keeps(c) && !client_is_away(c) &&

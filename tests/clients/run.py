@@ -62,6 +62,12 @@ def shell(directory, socket, interpreter):
     status, out, err = sh("slotd_call job.get '{\"job\":4711}'")
     check(f"{interpreter}: an error", (status, out, err.startswith("NoSuchJob: no job 4711")),
           (1, b"", True))
+    for call in ("slotd_submit '{\"queue\":\"no\"}' true", "slotd_result 4711", "slotd_output 4711",
+                 "slotd_as_completed 4711"):
+        status, out, err = sh(call)
+        check(f"{interpreter}: the status of {call} tells of an error", (status != 0, out), (True, b""))
+        status, out, err = sh("SLOTD_SOCKET=$SLOTD_SOCKET.nobody; " + call)
+        check(f"{interpreter}: so it does without a daemon", (status != 0, out), (True, b""))
 
 
 def node(directory, socket):

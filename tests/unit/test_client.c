@@ -59,12 +59,21 @@ START_TEST(a_session_is_handed_on)
 }
 END_TEST
 
-START_TEST(an_answer_to_hello_that_is_no_object_ends_the_connection)
+START_TEST(what_is_no_answer_to_hello_ends_the_connection)
 {
+	static const char *const answers[] = {
+		"[]",
+		"{}",
+		"{\"protocol\":null,\"instance\":null,\"session\":null,\"features\":null,\"seq\":null}",
+		"{\"protocol\":2,\"instance\":\"i\",\"session\":\"s\",\"features\":[],\"seq\":0}",
+	};
+
 	start_with(&(struct slot_client_options){ .on_disconnect = note_lost });
 	struct slot_future *ready = slot_client_ready(client);
+	char line[200];
 
-	say("{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[]}\n");
+	snprintf(line, sizeof(line), "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":%s}\n", answers[_i]);
+	say(line);
 	fails_with(ready, -SLOT_EPROTOCOL);
 	ck_assert_int_eq(lost_code, -SLOT_EPROTOCOL);
 	ck_assert_ptr_null(slot_client_hello(client));
@@ -191,6 +200,13 @@ START_TEST(params_that_are_no_object_or_too_long_are_refused)
 	int error = 0;
 
 	ck_assert_ptr_null(slot_client_call(client, "x", json_array(), &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+	error = 0;
+	ck_assert_ptr_null(slot_client_call(client, NULL, NULL, &error));
+	ck_assert_int_eq(error, -SLOT_EINVAL);
+	error = 0;
+	ck_assert_ptr_null(slot_client_stream(client, NULL, NULL,
+	    &(struct slot_stream_handlers){ .item = NULL }, NULL, &error));
 	ck_assert_int_eq(error, -SLOT_EINVAL);
 	memset(long_text, 'x', 1099999);
 	long_text[1099999] = '\0';
@@ -885,7 +901,7 @@ main(void)
 	tcase_add_test(own, requests_may_follow_before_hello_is_answered);
 	tcase_add_test(own, a_session_is_handed_on);
 	tcase_add_test(own, no_descriptor_of_ours_is_inherited);
-	tcase_add_test(own, an_answer_to_hello_that_is_no_object_ends_the_connection);
+	tcase_add_loop_test(own, what_is_no_answer_to_hello_ends_the_connection, 0, 4);
 	tcase_add_test(own, a_daemon_that_reads_nothing_is_felt_and_room_is_told);
 	tcase_add_test(own, a_call_refused_for_want_of_room_is_told_when_there_is_some);
 	tcase_add_test(own, a_job_is_cancelled_however_much_is_queued);
