@@ -155,8 +155,10 @@ check_stream(int64_t limit, int64_t start, int64_t end, int error)
 	n = ring_read(&r, &off, buf, sizeof(buf));
 	ck_assert_int_eq(off, start);
 	ck_assert_int_eq(n, end - start);
-	for (i = 0; i < n; i++)
-		ck_assert_int_eq(buf[i], byte_at(off + i));
+	/* (An assertion for each would write hundreds of thousands of messages.) */
+	for (i = 0; i < n && buf[i] == byte_at(off + i); i++)
+		;
+	ck_assert_int_eq(i, n);
 	fd = ring_fini(&r);
 	if (fd >= 0)
 		close(fd);
