@@ -131,6 +131,26 @@ class Installed(Case):
                                                 env={**env, "PYTHONPATH": target}))
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
+    async def test_offline_it_installs_as_the_guide_says(self):
+        python = "/usr/bin/python3"
+        modules = "import venv, ensurepip, setuptools, wheel"
+        if not os.access(python, os.X_OK) or run([python, "-c", modules]).returncode != 0:
+            self.skipTest("no Debian's python3-venv, python3-setuptools and python3-wheel")
+        text = (PACKAGE / "README.md").read_text("utf-8")
+        commands = re.findall(r"^(?:/usr/bin/python3 -m venv|v/bin/pip install) .*$", text, re.MULTILINE)
+        self.assertEqual(len(commands), 2)
+        shutil.copytree(PACKAGE, self.file("python"),
+                        ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+        env = {"PATH": "/usr/bin:/bin", "HOME": self.dir, "PIP_CONFIG_FILE": os.devnull,
+               "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        done = await self.in_thread(lambda: run(["sh", "-ec", "\n".join(commands)], env=env, cwd=self.dir))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        left = set(os.listdir(self.file("python"))) - {path.name for path in PACKAGE.iterdir()}
+        self.assertLessEqual(left, {"build", "slotd.egg-info"})
+        done = await self.in_thread(lambda: run(
+            [self.file("v/bin/python"), "-c", "import slotd; print(slotd.__file__)"], env=env, cwd="/"))
+        self.assertIn(self.file("v/lib/"), done.stdout)
+
     async def test_the_typed_program_runs(self):
         done = await self.in_thread(lambda: run(
             [sys.executable, "-W", "error", ROOT / "tests" / "python" / "typed_user.py", self.path],
