@@ -316,26 +316,33 @@ class SlotExecutor(concurrent.futures.Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize is {buffersize}, must be None or at least 1")
         end = None if timeout is None else time.monotonic() + timeout
-        make = cast(Callable[..., Sequence[wire.Text]], fn if callable(fn) else partial(_append, fn))
+        make = cast(Callable[..., Sequence[wire.Text]],
+                    fn if callable(fn) else partial(_append, wire.words(fn)))
         inputs = zip(*iterables)
-        futures = collections.deque(self.submit(make(*args), **options)
-                                    for args in itertools.islice(inputs, buffersize))
-        submit = self.submit if buffersize else None  # else the results don't hold the executor
+        futures: Deque[ExecutorFuture] = collections.deque()
 
-        def results() -> Iterator[Completion]:
+        def results(submit: Optional[Callable[..., ExecutorFuture]]) -> Iterator[Completion]:
             try:
+                assert submit is not None
+                for args in itertools.islice(inputs, buffersize):
+                    futures.append(submit(make(*args), **options))
+                if not buffersize:
+                    submit = None  # the results don't hold the executor
+                yield cast(Completion, None)  # to map itself
                 while futures:  # neither a future nor its result is held while it is looked at
                     taken = [_result(futures.popleft(),
                                      None if end is None else end - time.monotonic())]
                     if submit is not None:
-                        futures.extend(submit(make(*args), **options)
-                                       for args in itertools.islice(inputs, 1))
+                        for args in itertools.islice(inputs, 1):
+                            futures.append(submit(make(*args), **options))
                     yield taken.pop()
             finally:
                 for future in futures:
                     future.cancel()
 
-        return results()
+        started = results(self.submit)  # one that was not started would clean nothing up
+        next(started)
+        return started
 
     def call(self, method: str, params: Optional[Params] = None, *, again: bool = False,
              timeout: Optional[float] = None) -> Any:

@@ -141,17 +141,22 @@ def members(options: Mapping[str, Any]) -> Dict[str, Any]:
     return params
 
 
-def command(argv: Sequence[Text]) -> List[Any]:
-    """argv as the protocol wants it. Raises TypeError."""
+def words(argv: Sequence[Text]) -> List[Text]:
+    """argv as a list. Raises TypeError."""
     if isinstance(argv, (str, bytes, bytearray, Mapping)):
         raise TypeError(f"argv must be a sequence of arguments, not {argv!r}: no shell takes it apart")
     try:
-        words = list(argv)
+        return list(argv)
     except TypeError:
         raise TypeError(f"argv must be a sequence of arguments, not {type(argv).__name__}") from None
-    if not words:
+
+
+def command(argv: Sequence[Text]) -> List[Any]:
+    """argv as the protocol wants it. Raises TypeError."""
+    found = words(argv)
+    if not found:
         raise TypeError("argv must have at least one element: the command")
-    return [_named(f"argv[{n}]", word) for n, word in enumerate(words)]
+    return [_named(f"argv[{n}]", word) for n, word in enumerate(found)]
 
 
 class Specs:

@@ -213,6 +213,48 @@ class Executor(Case):
 
         await self.run_blocking(body)
 
+    async def test_map_cancels_also_when_nothing_was_taken_of_it(self):
+        def body(executor):
+            def ended(name, n):
+                end = time.monotonic() + scaled(30)
+                while time.monotonic() < end:
+                    listed = executor.call("job.list", {"name": name})["jobs"]
+                    if not [job for job in listed if job["phase"] != "done"]:
+                        return self.assertLessEqual(len(listed), n)
+                    time.sleep(0.02)
+                self.fail(f"{name}: jobs of a map that was left go on")
+
+            def inputs(n):
+                yield from [58] * n
+                raise LookupError("mine")
+
+            for size in (None, 3):
+                items = executor.map(["sleep"], [58] * 3, buffersize=size, name=f"left{size}")
+                items.close()
+                ended(f"left{size}", 3)
+                with self.assertRaisesRegex(LookupError, "mine"):
+                    executor.map(["sleep"], inputs(2), buffersize=size, name=f"broken{size}")
+                ended(f"broken{size}", 2)
+            items = executor.map(lambda n: ["sleep", "0" if n == 0 else "58"], map(int, "00x"),
+                                 buffersize=2, name="late")
+            with self.assertRaises(ValueError):
+                next(items)
+            ended("late", 2)
+
+        await self.run_blocking(body)
+
+    async def test_map_takes_no_string_apart(self):
+        def body(executor):
+            for argv in ("echo", b"echo", bytearray(b"echo"), {"argv": 1}, 7):
+                with self.assertRaisesRegex(TypeError, "argv must be a sequence of arguments, not "):
+                    executor.map(argv, [1])
+                with self.assertRaisesRegex(TypeError, "argv must be a sequence of arguments, not "):
+                    executor.map(lambda n: argv, [1])
+            taken = executor.map(iter(["echo", "a"]), ["b", "c"])
+            self.assertEqual([c.stdout for c in taken], [b"a b\n", b"a c\n"])
+
+        await self.run_blocking(body)
+
     async def test_map_ends_at_a_failure_and_cancels_the_rest(self):
         def body(executor):
             with self.assertRaises(slotd.JobFailed):
