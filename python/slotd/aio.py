@@ -34,6 +34,7 @@ Command = Union[Sequence[wire.Text], Mapping[str, Any]]
 
 _NAME = f"python-slotd/{__version__}"
 _PIECE = 1 << 18  # bytes of output asked for, or of input sent, at a time
+_OUTPUT_MOST = 65536  # bytes of stdout and of stderr that a completion may carry
 _AHEAD = 128  # completions that have come and were not taken: at worst 16 MiB of output
 _CLOSE_TIMEOUT = 5.0  # seconds that close waits for the answers to cancels
 
@@ -62,13 +63,22 @@ class Client:
     client. Further keywords are defaults for every spec. A job gets this process's directory and
     environment, as they are now, unless ``cwd`` and ``env`` say otherwise.
 
-    Raises TypeError or ValueError for defaults that can't be sent, PermissionError where the default
-    socket lies in somebody else's directory.
+    Raises TypeError or ValueError for arguments that are none and defaults that can't be sent,
+    PermissionError where the default socket lies in somebody else's directory.
     """
 
     def __init__(self, path: Optional[Union[str, "os.PathLike[str]"]] = None, *,
                  reconnect: float = 30.0, with_output: int = 65536, name: str = _NAME,
                  **defaults: Any) -> None:
+        if not isinstance(reconnect, (int, float)) or isinstance(reconnect, bool):
+            raise TypeError(f"reconnect must be a number of seconds, not {reconnect!r}")
+        if not reconnect >= 0:
+            raise ValueError(f"reconnect is {reconnect}, must be at least 0 seconds")
+        _check_int("with_output", with_output)
+        if not 0 <= with_output <= _OUTPUT_MOST:
+            raise ValueError(f"with_output is {with_output}, must be 0 to {_OUTPUT_MOST} bytes")
+        if not isinstance(name, str):
+            raise TypeError(f"name must be str, not {name!r}")
         self._path = os.fspath(path) if path is not None else default_socket()
         self._reconnect, self._with_output, self._name = reconnect, with_output, name
         self._defaults = {"cwd": os.getcwd(), "env": dict(os.environ), **defaults}
@@ -159,8 +169,14 @@ class Client:
         for no more than that. A command is an argv, or a mapping with ``argv`` and options of its
         own. Leaving the loop early (``break``, ``aclose``, an error of the iterable, a submit that
         is refused) cancels what still runs; so does the end of the client, unless ``lifetime`` is
-        "detached".
+        "detached". An asynchronous generator of commands is then closed, too.
         """
+        if isinstance(commands, (str, bytes, bytearray, Mapping)):
+            raise TypeError(f"commands must be an iterable of commands, not {commands!r}: "
+                            "each is a sequence of arguments, or a mapping with argv")
+        if not isinstance(commands, (Iterable, AsyncIterable)):
+            raise TypeError(f"commands must be an iterable, not {type(commands).__name__}")
+        _check_int("limit", limit)
         if limit < 1:
             raise ValueError(f"limit is {limit}, must be at least 1")
         bound = {} if self._defaults.get("lifetime") else {"lifetime": "bound"}
@@ -177,6 +193,8 @@ class Client:
 
         def start(command: Command) -> None:
             own = {"argv": command} if not isinstance(command, Mapping) else command
+            if "argv" not in own:
+                raise TypeError(f"a command that is a mapping must have argv: {command!r}")
             spec = {**bound, **options, **own}
             future = self.submit(spec.pop("argv"), **spec)
             running.add(future)
@@ -217,10 +235,18 @@ class Client:
                 else:
                     return
         finally:
-            if pull is not None:
-                pull.cancel()
             for future in running:
                 future.cancel()
+            if pull is not None:
+                pull.cancel()
+                await asyncio.wait([pull])
+                if not pull.cancelled():
+                    pull.exception()  # it is of no interest any more
+            # The end of asyncio.run may be closing it as well.
+            if waiting is not None and not getattr(waiting, "ag_running", False):
+                close = getattr(waiting, "aclose", None)
+                if close is not None:
+                    await close()
 
     def attach(self, job: int) -> JobFuture:
         """The future of a job that exists already, whoever submitted it. It raises RemoteError
@@ -326,11 +352,15 @@ class Client:
         finally:
             await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
 
-    async def write_stdin(self, job: int, data: bytes = b"", *, eof: bool = False) -> None:
+    async def write_stdin(self, job: int, data: Union[bytes, bytearray, memoryview] = b"", *,
+                          eof: bool = False) -> None:
         """Writes to a job with ``stdin="pipe"``; returns when its pipe has taken all of it, so it
         waits for a job that isn't running yet or doesn't read. ``eof`` closes the pipe afterwards.
         Raises RemoteError (InvalidState) where nobody reads any more, UnknownOutcome where the
-        connection was lost meanwhile."""
+        connection was lost meanwhile, TypeError for what is not bytes."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be bytes, bytearray or memoryview, not {type(data).__name__}")
+        data = bytes(data)
         for at in range(0, max(len(data), 1), _PIECE):
             last = at + _PIECE >= len(data)
             params: Params = {"job": job, "data": wire.from_bytes(data[at:at + _PIECE])}
@@ -362,6 +392,11 @@ class Client:
         except asyncio.CancelledError:
             connection.cancel(request)
             raise
+
+
+def _check_int(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, not {value!r}")
 
 
 def _completion_of(future: JobFuture) -> Completion:

@@ -223,6 +223,21 @@ class Specs(Case):
                 pass
         self.assertIn(self.file("nobody"), str(caught.exception))
 
+    async def test_options_that_are_none_are_refused(self):
+        for options, error in (({"reconnect": "x"}, TypeError), ({"reconnect": None}, TypeError),
+                               ({"reconnect": True}, TypeError), ({"reconnect": -1}, ValueError),
+                               ({"reconnect": float("nan")}, ValueError),
+                               ({"with_output": "x"}, TypeError), ({"with_output": None}, TypeError),
+                               ({"with_output": 1.0}, TypeError), ({"with_output": -1}, ValueError),
+                               ({"with_output": 65537}, ValueError), ({"name": 7}, TypeError)):
+            (name,) = options
+            with self.assertRaisesRegex(error, name):
+                Client(self.path, **options)
+            with self.assertRaisesRegex(error, name):
+                await self.in_thread(lambda: slotd.SlotExecutor(self.path, **options))
+        async with Client(self.path, reconnect=float("inf"), with_output=0) as client:
+            self.assertEqual((await client.submit(["echo", "x"])).stdout, b"")
+
     async def test_a_client_that_was_not_connected_says_so(self):
         with self.assertRaises(slotd.ConnectionLost):
             Client(self.path).submit(["true"])
@@ -255,6 +270,19 @@ class Output(Case):
             follow = asyncio.ensure_future(_collect(client.follow(job)))
             await client.call("limits.set", {"max_running": 4})
             self.assertEqual(await follow, {1: b"out\n", 2: b"err\n"})
+
+    async def test_stdin_takes_what_is_bytes_and_nothing_else(self):
+        async with Client(self.path) as client:
+            future = client.submit(["cat"], stdin="pipe")
+            job = await future.submitted()
+            for data in ("text", 3, None, ["a"], self.path):
+                with self.assertRaisesRegex(TypeError, "data must be bytes, .* not "
+                                            + type(data).__name__):
+                    await client.write_stdin(job, data)
+            await client.write_stdin(job, bytearray(b"a\xff"))
+            await client.write_stdin(job, memoryview(b"b"))
+            await client.write_stdin(job, eof=True)
+            self.assertEqual((await future).stdout, b"a\xffb")
 
     async def test_stdin_of_more_than_a_line_holds(self):
         async with Client(self.path) as client:
@@ -330,6 +358,38 @@ class Map(Case):
         async with Client(self.path) as client:
             with self.assertRaises(ValueError):
                 await client.map([["true"]], limit=0).__anext__()
+            for limit in ("2", None, 1.5, True):
+                with self.assertRaisesRegex(TypeError, "limit must be an int"):
+                    await client.map([["true"]], limit=limit).__anext__()
+
+    async def test_what_is_no_command_is_told(self):
+        async with Client(self.path) as client:
+            for commands, words in (("ls", "commands must be an iterable of commands, not 'ls'"),
+                                    ({"argv": ["ls"]}, "commands must be an iterable of commands"),
+                                    (7, "commands must be an iterable, not int"),
+                                    (["ls"], "argv must be a sequence of arguments, not 'ls'"),
+                                    ([{"tag": 1}], "must have argv: {'tag': 1}")):
+                with self.assertRaisesRegex(TypeError, words):
+                    await client.map(commands, limit=1).__anext__()
+
+    async def test_an_asynchronous_source_is_closed(self):
+        async with Client(self.path) as client:
+            closed = []
+
+            async def source():
+                try:
+                    yield ["true"]
+                    await asyncio.sleep(3600)
+                finally:
+                    await asyncio.sleep(0)
+                    closed.append(True)
+
+            for limit in (1, 9):  # it stands at its yield; it is waited for
+                items = client.map(source(), limit=limit)
+                self.assertTrue((await items.__anext__()).ok)
+                await items.aclose()
+                self.assertEqual(closed, [True])
+                closed.clear()
 
     async def test_an_error_of_the_source_is_raised(self):
         async with Client(self.path) as client:
