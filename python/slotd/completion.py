@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Mapping, Optional
 
 from .errors import JobFailed
-from .wire import to_bytes
+from .wire import job_id, to_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Completion:
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> "Completion":
         """The members of an ``$/item`` or of a result."""
-        return cls(job=item["job"], seq=item["seq"], ok=item["ok"], outcome=item["outcome"],
+        return cls(job=job_id(item["job"]), seq=item["seq"], ok=item["ok"], outcome=item["outcome"],
                    exit_code=item["exit_code"], signal=item["signal"], tag=item.get("tag"),
                    stdout=to_bytes(item.get("stdout", "")), stderr=to_bytes(item.get("stderr", "")))
 

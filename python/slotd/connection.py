@@ -28,6 +28,7 @@ OnItem = Callable[[Params], None]
 OnAnswer = Callable[[Optional[Exception], Any], None]
 Skip = Callable[[int, int], bool]
 
+_PROTOCOL = 1  # the version of slot that is spoken here
 _HELLO_TIMEOUT = 30.0  # seconds that a daemon may take to answer the first line
 _CLOSE_TIMEOUT = 5.0  # seconds for what was written to leave at the end
 _PAUSE_FIRST, _PAUSE_MOST = 0.01, 1.0  # seconds between attempts to connect again
@@ -38,7 +39,7 @@ _HELD = 16  # docs/PROTOCOL.md: submits with on_full "wait" on a connection
 
 # The beginning of a completion as slotd writes it. One written otherwise is read the slow way.
 _ITEM = re.compile(rb'\{"jsonrpc":"2\.0","method":"\$/item","params":'
-                   rb'\{"stream":(\d+),"n":(\d+),"job":(\d+),"seq":(\d+),')
+                   rb'\{"stream":(\d+),"n":(\d+),"job":([1-9]\d*),"seq":(\d+),')
 
 
 def same() -> None:
@@ -317,7 +318,7 @@ class Connection:
             if paths.is_user_socket(self._path) and \
                     paths.peer_uid(wire_.transport.get_extra_info("socket")) != os.geteuid():
                 raise ConnectionLost(f"{self._path}: somebody else listens there")  # told nothing
-            params: Params = {"protocol": [1], "client": self._name}
+            params: Params = {"protocol": [_PROTOCOL], "client": self._name}
             if self.hello:
                 params["session"] = self.hello["session"]
             wire_.transport.write(wire.request(0, "hello", wire.to_json(params)))
@@ -435,7 +436,7 @@ def _hello(line: bytes) -> Dict[str, Any]:
         if "error" in message:
             raise _remote(message["error"])
         hello = message["result"]
-        good = (message["id"] == 0 and isinstance(hello["instance"], str)
+        good = (message["id"] == 0 and hello["protocol"] == _PROTOCOL and isinstance(hello["instance"], str)
                 and isinstance(hello["session"], str) and isinstance(hello["features"], list)
                 and isinstance(hello["seq"], int) and isinstance(hello["uid"], int)
                 and isinstance(hello["limits"]["max_in_flight"], int))

@@ -20,6 +20,7 @@ import enum
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Set
 
+from . import wire
 from .completion import Completion
 from .connection import Connection, Kind, Params, Request, same
 from .errors import InstanceChanged, JobFailed, ProtocolError, RemoteError
@@ -195,7 +196,7 @@ class Jobs:
     def _on_submitted(self, future: JobFuture, error: Optional[Exception], answer: Any) -> None:
         """May be called again, with an error, after it has raised."""
         if error is None:
-            job, existing = int(answer["job"]), bool(answer["existing"])
+            job, existing = wire.job_id(answer["job"]), bool(answer["existing"])
             future.phase = str(answer["phase"])
             self._watch(future, job, told=not existing)
         else:
@@ -278,7 +279,7 @@ class Jobs:
         return True
 
     def _on_item(self, item: Params) -> None:
-        if item["job"] in self._futures:
+        if wire.job_id(item["job"]) in self._futures:
             self._complete(Completion.from_item(item))
         self._seq = int(item["seq"])
 

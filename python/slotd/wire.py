@@ -58,6 +58,13 @@ def to_bytes(value: Any) -> bytes:
         raise ProtocolError(f"neither text nor base64: {str(value)[:80]!r}") from error
 
 
+def job_id(value: Any) -> int:
+    """An id that the daemon gave. Raises ProtocolError."""
+    if type(value) is not int or value < 1:
+        raise ProtocolError(f"{str(value)[:80]!r} is no job's id")
+    return value
+
+
 def to_json(params: Mapping[str, Any]) -> str:
     """The params of a request. Raises TypeError, naming the member that JSON has nothing for."""
     try:

@@ -95,6 +95,10 @@ class Lies(FakeCase):
                      [b'{"id":null,"error":{"code":-32600,"message":"what?"}}\n'],
                      [b'{"id":{id},"result":null}\n'], [b'{"id":{id},"result":{"job":1}}\n'],
                      [b'{"id":{id},"result":{"job":"x","phase":"","existing":false}}\n'],
+                     *([b'{"id":{id},"result":{"job":%s,"phase":"","existing":false}}\n' % job]
+                       for job in (b"0", b"-1", b'"1"', b"1.5", b"true", b"null")),
+                     *([good, ours.replace(b'"job":1', b'"job":%s' % job) + b'"ok":true}}\n']
+                       for job in (b"0", b"-1", b'"1"', b"true")),
                      [b'{"id":{sub},"result":{}}\n'],
                      [b'{"method":"$/item","params":{"stream":77,"n":1}}\n'],
                      [b'{"method":"$/item","params":[]}\n'],
@@ -127,12 +131,14 @@ class Lies(FakeCase):
             self.assertLess(await self.within(taken), 8 << 20)
 
     async def test_no_answer_to_hello_that_is_one(self):
-        full = {"instance": "i", "session": "s", "uid": 0, "features": [], "seq": 0,
+        full = {"protocol": 1, "instance": "i", "session": "s", "uid": 0, "features": [], "seq": 0,
                 "limits": {"max_in_flight": 256}}
         for said in ([b"garbage\n"], [b"[]\n"], [line({"id": 0})], [line({"id": 1, "result": full})],
                      *([line({"id": 0, "result": {**full, name: {}}})]
                        for name in full if name != "limits"),
                      [line({"id": 0, "result": {**full, "limits": {}}})],
+                     *([line({"id": 0, "result": {**full, "protocol": n}})] for n in (0, 2, "1", None)),
+                     [line({"id": 0, "result": {k: v for k, v in full.items() if k != "protocol"}})],
                      [b"x" * (2 << 20)], [line({"id": 0, "result": full}), b"more\n"]):
             async def serve(peer, said=said):
                 await peer.until("hello")
