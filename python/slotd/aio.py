@@ -15,6 +15,7 @@ import asyncio
 import collections
 import os
 import secrets
+import warnings
 from typing import (Any, AsyncIterable, AsyncIterator, Deque, Dict, Iterable, Iterator, List, Mapping,
                     NamedTuple, Optional, Sequence, Set, Tuple, Union)
 
@@ -36,7 +37,7 @@ _NAME = f"python-slotd/{__version__}"
 _PIECE = 1 << 18  # bytes of output asked for, or of input sent, at a time
 _OUTPUT_MOST = 65536  # bytes of stdout and of stderr that a completion may carry
 _AHEAD = 128  # completions that have come and were not taken: at worst 16 MiB of output
-_CLOSE_TIMEOUT = 5.0  # seconds that close waits for the answers to cancels
+_CLOSE_TIMEOUT = 5.0  # seconds that close waits for a daemon that is there to answer cancels
 
 # The methods that may wait for jobs, clients or room, of which hello allows a number.
 _WAITING = frozenset({"completions.subscribe", "drain", "events.subscribe", "futures.as_completed",
@@ -91,7 +92,7 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.close()
+        await self._close()
 
     async def connect(self) -> None:
         """Raises ConnectionLost where nobody listens, ProtocolError where somebody else does,
@@ -105,7 +106,12 @@ class Client:
     async def close(self) -> None:
         """Futures that are not done fail with ConnectionLost. Jobs go on, but for those with
         ``lifetime="bound"`` and those whose futures were cancelled: their cancels reach the daemon
-        first, if it answers within five seconds. Afterwards ``connect`` may be called again."""
+        first. One that is away is waited for as long as it is looked for (``reconnect``), one that
+        is there has five seconds to answer. If it could not be told, a RuntimeWarning says how many
+        of the cancelled jobs may go on. Afterwards ``connect`` may be called again."""
+        await self._close()
+
+    async def _close(self) -> None:
         connection, jobs = self._connection, self._jobs
         if connection is None or jobs is None:
             return
@@ -116,6 +122,11 @@ class Client:
             await connection.close()
             if self._connection is connection:
                 self._connection = self._jobs = None
+            untold = jobs.take_untold()
+            if untold:
+                warnings.warn(f"slotd at {self._path} could not be told to cancel {untold} job"
+                              f"{'s' * (untold > 1)}: those may go on", RuntimeWarning,
+                              stacklevel=3)  # where the user closes
 
     @property
     def hello(self) -> Mapping[str, Any]:

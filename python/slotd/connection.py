@@ -132,7 +132,7 @@ class Connection:
     def __init__(self, path: str, name: str, reconnect: float) -> None:
         self.hello: Dict[str, Any] = {}
         self.closed: Optional[Exception] = None
-        self._path, self._name, self._reconnect = path, name, reconnect
+        self._path, self._name, self.reconnect = path, name, reconnect
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._queues: Dict[Kind, Deque[Request]] = {kind: collections.deque() for kind in Kind}
@@ -153,7 +153,23 @@ class Connection:
     @property
     def durable(self) -> bool:
         """Whether a lost connection is tried again."""
-        return self._reconnect > 0 and "durable" in self.hello["features"]
+        return self.reconnect > 0 and "durable" in self.hello["features"]
+
+    @property
+    def turn(self) -> "asyncio.Future[None]":
+        """Done when what is now has ended: the connection, or the search for a new one."""
+        if self._wire is not None:
+            return self._wire.over
+        if self._finding is not None:
+            return self._finding
+        over: "asyncio.Future[None]" = self._loop.create_future()
+        over.set_result(None)
+        return over
+
+    @property
+    def searching(self) -> bool:
+        """Whether the daemon is away and looked for."""
+        return self._wire is None and self.closed is None
 
     async def open(self) -> None:
         """Connects and says hello. Raises ConnectionLost, ProtocolError or RemoteError."""
@@ -378,7 +394,7 @@ class Connection:
         now = self._loop.time()
         if self._progress or now - self._since >= _GOOD:  # not one that only ever greets
             self._progress, self._pause = False, _PAUSE_FIRST
-            self._until = now + self._reconnect
+            self._until = now + self.reconnect
         self._finding = self._loop.create_task(self._find_again(why))
 
     async def _find_again(self, why: Exception) -> None:
@@ -392,7 +408,7 @@ class Connection:
                     return
                 except (ConnectionLost, RemoteError) as refusal:
                     error = refusal
-            raise ConnectionLost(f"slotd was not found again in {self._reconnect:g} s: {error}") \
+            raise ConnectionLost(f"slotd was not found again in {self.reconnect:g} s: {error}") \
                 from error
         except Exception as end:
             self._give_up(end)
@@ -436,7 +452,8 @@ def _hello(line: bytes) -> Dict[str, Any]:
         if "error" in message:
             raise _remote(message["error"])
         hello = message["result"]
-        good = (message["id"] == 0 and hello["protocol"] == _PROTOCOL and isinstance(hello["instance"], str)
+        good = (message["id"] == 0 and hello["protocol"] == _PROTOCOL
+                and isinstance(hello["instance"], str)
                 and isinstance(hello["session"], str) and isinstance(hello["features"], list)
                 and isinstance(hello["seq"], int) and isinstance(hello["uid"], int)
                 and isinstance(hello["limits"]["max_in_flight"], int))

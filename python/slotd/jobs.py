@@ -145,6 +145,7 @@ class Jobs:
         self._uncancelled: Dict[_End, List[int]] = {end: [] for end in _End}
         self._owed: Set[object] = set()  # cancels that the daemon has not answered
         self._settled: Optional["asyncio.Future[None]"] = None
+        self._untold = 0  # cancels that the daemon will not be told of
 
     # ---- for the client ----
 
@@ -181,15 +182,29 @@ class Jobs:
                 self._connection.notify("$/cancel", {"id": request.ident})
 
     async def settle_cancels(self, timeout: float) -> None:
-        """Returns when the daemon has answered the cancels so far, or can't any more."""
+        """Returns when the daemon has answered the cancels so far, or can't any more: when it has
+        been there for ``timeout`` seconds without that, or is away and no longer looked for."""
         self._cancel_now()
-        if self._owed:
-            self._settled = self._settled or self._loop.create_future()
-            await asyncio.wait([self._settled], timeout=timeout)
+        end = self._loop.time() + self._connection.reconnect + timeout  # it may come and go for ever
+        while self._owed and self._loop.time() < end:
+            if self._settled is None or self._settled.done():  # one more cancel came meanwhile
+                self._settled = self._loop.create_future()
+            left = end - self._loop.time()
+            if not self._connection.searching:
+                left = min(left, timeout)
+            done, _ = await asyncio.wait([self._settled, self._connection.turn],
+                                         timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+            if not done or self._connection.closed is not None:
+                return
 
     def close(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
+
+    def take_untold(self) -> int:
+        """How many jobs were to be cancelled of which the daemon was not told, since last asked."""
+        untold, self._untold = self._untold, 0
+        return untold
 
     # ---- submits ----
 
@@ -200,6 +215,8 @@ class Jobs:
             future.phase = str(answer["phase"])
             self._watch(future, job, told=not existing)
         else:
+            if future in self._owed and not isinstance(error, RemoteError):
+                self._untold += 1  # there may be a job
             future._refused = error
             future._fail(error)
         self._submitting -= 1
@@ -237,10 +254,12 @@ class Jobs:
 
     def _cancel(self, end: _End, jobs: List[int]) -> None:
         def on_answer(error: Optional[Exception], _: Any) -> None:
-            rest = _without_missing(jobs, error)
-            if rest:
-                self._cancel(end, rest)
-            for job in set(jobs).difference(rest):
+            missing = _missing(jobs, error)
+            if missing is None and error is not None:
+                self._untold += len(set(jobs))
+            for some in _others(jobs, missing):
+                self._cancel(end, some)
+            for job in jobs if missing is None else [missing]:
                 self._paid((end, job))
 
         params: Params = {"jobs": jobs}
@@ -294,6 +313,7 @@ class Jobs:
         if isinstance(error, InstanceChanged):  # what was about to be cancelled are others' jobs now
             for end, ids in self._uncancelled.items():
                 self._owed.difference_update((end, job) for job in ids)
+                self._untold += len(set(ids))
                 ids.clear()
         if isinstance(error, RemoteError) and error.kind == "HistoryTruncated":
             self._subscribe()
@@ -342,19 +362,29 @@ class Jobs:
                 for job in jobs:
                     self._ask_for([job])
                 return
-            rest = _without_missing(jobs, error)
-            for job in set(jobs).difference(rest):
+            missing = _missing(jobs, error)
+            for job in jobs if missing is None else [missing]:
                 for future in self._futures.pop(job, ()):
                     future._fail(error)
-            self._ask_for(rest)
+            for some in _others(jobs, missing):
+                self._ask_for(some)
             self._rest_if_idle()
 
 
-def _without_missing(jobs: List[int], error: Optional[Exception]) -> List[int]:
-    """What to ask for again: all but the one that the daemon doesn't know; nothing after any
-    other answer."""
+def _missing(jobs: List[int], error: Optional[Exception]) -> Optional[int]:
+    """The one job for which the daemon refused a request of many: it doesn't know it."""
     if isinstance(error, RemoteError) and error.kind == "NoSuchJob":
         missing = error.data.get("job")
         if missing in jobs:
-            return [job for job in jobs if job != missing]
-    return []
+            return int(missing)
+    return None
+
+
+def _others(jobs: List[int], missing: Optional[int]) -> List[List[int]]:
+    """What to ask for again: the others in two halves, so that also where all are missing an id is
+    asked for a few times and not once for each of the others."""
+    if missing is None:
+        return []
+    rest = [job for job in jobs if job != missing]
+    half = (len(rest) + 1) // 2
+    return [some for some in (rest[:half], rest[half:]) if some]

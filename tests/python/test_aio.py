@@ -3,6 +3,8 @@
 import asyncio
 import os
 import unittest
+import warnings
+from unittest import mock
 
 from support import Case, scaled
 
@@ -425,6 +427,27 @@ class Restarts(Case):
             self.assertEqual([c.stdout for c in done], [b"%d\n" % n for n in range(200)])
             listed = await client.call("job.list", {"name": "once", "limit": 500})
             self.assertEqual(len(listed["jobs"]), 200)
+
+    async def test_cancels_are_told_to_a_daemon_that_was_away_at_the_close(self):
+        async with Client(self.path) as client:
+            running = [client.submit(["sleep", "60"]) for _ in range(4)]
+            jobs = await asyncio.gather(*(f.submitted() for f in running))
+            await self.daemon.kill()
+            for future in running:
+                future.cancel()
+            with mock.patch.object(slotd.aio, "_CLOSE_TIMEOUT", scaled(3)), \
+                    warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                closed = asyncio.ensure_future(client.close())
+                done, _ = await asyncio.wait([closed], timeout=scaled(3) + 0.3)  # longer than that
+                self.assertFalse(done)
+                await self.daemon.start()
+                await asyncio.wait_for(closed, scaled(30))
+            self.assertEqual([str(w.message) for w in warned], [])
+        async with Client(self.path) as client:
+            for job in jobs:
+                result = await client.call("job.result", {"job": job, "wait_ms": 20000})
+                self.assertEqual(result["outcome"], "cancelled")
 
     async def test_completions_from_now_on_begin_there_also_over_a_restart(self):
         async with Client(self.path) as client:

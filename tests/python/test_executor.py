@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 import unittest
+import warnings
 from pathlib import Path
+from unittest import mock
 
 from support import ROOT, Case, scaled
 
 import slotd
+import slotd.aio
 
 
 def sh(script, *args):
@@ -443,6 +446,49 @@ class Executor(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertLessEqual(done.stderr.count("ResourceWarning: unclosed"), 1, done.stderr)  # asyncio's own
         self.assertNotIn("never", done.stderr)
+
+
+class Away(Case):
+    """The daemon is killed, and futures are cancelled while it is away."""
+
+    def cancel_while_away(self, reconnect):
+        """The jobs of an executor that is shut down, and what was warned of."""
+        with mock.patch.object(slotd.aio, "_CLOSE_TIMEOUT", 0.05), \
+                warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            executor = slotd.SlotExecutor(self.path, reconnect=reconnect)
+            futures = [executor.submit(["sleep", "60"]) for _ in range(3)]
+            jobs = [wait_for_id(future) for future in futures]
+            self.killed.set()
+            self.assertTrue(self.dead.wait(scaled(60)))
+            for future in futures:
+                future.cancel()
+            executor.shutdown()
+        return jobs, [str(w.message) for w in warned if w.category is RuntimeWarning]
+
+    async def run_away(self, reconnect, away):
+        self.killed, self.dead = threading.Event(), threading.Event()
+        done = asyncio.ensure_future(self.in_thread(self.cancel_while_away, reconnect))
+        await self.in_thread(self.killed.wait, scaled(60))
+        await self.daemon.kill()
+        self.dead.set()
+        await asyncio.wait([done], timeout=away)
+        if not done.done():
+            await self.daemon.start()
+        return await asyncio.wait_for(done, scaled(60))
+
+    async def test_shutdown_tells_the_daemon_when_it_is_back(self):
+        jobs, warned = await self.run_away(60, 0.5)
+        self.assertEqual(warned, [])
+        async with slotd.aio.Client(self.path) as client:
+            for job in jobs:
+                result = await client.call("job.result", {"job": job, "wait_ms": 20000})
+                self.assertEqual(result["outcome"], "cancelled")
+
+    async def test_shutdown_warns_of_what_it_could_not_cancel(self):
+        _, warned = await self.run_away(0.2, scaled(60))
+        self.assertEqual(warned, [f"slotd at {self.path} could not be told to cancel 3 jobs: "
+                                  "those may go on"])
 
 
 class MemoryExecutor(Executor):

@@ -1,11 +1,14 @@
 """A daemon that lies, dies or dawdles: the client says so, loses nothing and never hangs."""
 
 import asyncio
+import collections
 import gc
 import os
 import shutil
 import tempfile
 import unittest
+import warnings
+from functools import partial
 from unittest import mock
 
 from fake import Fake, error, item, line, result
@@ -340,9 +343,63 @@ class Deaths(FakeCase):
             future = client.submit(["true"])
             await asyncio.sleep(0)
             future.cancel()
-            with mock.patch.object(slotd.aio, "_CLOSE_TIMEOUT", 0.05):
-                await self.within(client.close())
+            with mock.patch.object(slotd.aio, "_CLOSE_TIMEOUT", 0.05), \
+                    self.assertWarnsRegex(RuntimeWarning, "to cancel 1 job: those may go on") as warned:
+                await client.close()
+            self.assertEqual(warned.filename, __file__)
             await client.close()
+
+    async def close_with_cancels(self, serve, patience, **options):
+        """What is warned of at the close of a client with two cancelled jobs and one that isn't."""
+        async with Fake(self.path, serve):
+            client = Client(self.path, **options)
+            await client.connect()
+            futures = [client.submit(["true"]) for _ in range(3)]
+            await self.within(asyncio.gather(*(f.submitted() for f in futures)))
+            while client._connection._wire is not None:
+                await asyncio.sleep(0.001)
+            for future in futures[:2]:
+                future.cancel()
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                with mock.patch.object(slotd.aio, "_CLOSE_TIMEOUT", patience):
+                    await self.within(client.close())
+        self.remove_socket()
+        return [str(w.message) for w in warned if w.category is RuntimeWarning]
+
+    async def test_close_warns_where_the_daemon_stays_away_or_only_ever_greets(self):
+        async def serve(peer, later):
+            await peer.greet(**DURABLE)
+            if peer.number > 0:
+                return await later(peer)
+            for job in (1, 2, 3):
+                submit = await peer.until("job.submit")
+                peer.send(result(submit["id"], {"job": job, "phase": "running", "existing": False}))
+            await peer.writer.drain()
+
+        async def leave(peer):
+            pass
+
+        async def say_nothing(peer):
+            await peer.until("never")
+
+        async def refuse(peer):
+            peer.send(error((await peer.until("job.cancel"))["id"], -32603, "InternalError"))
+            await peer.until("never")
+
+        async def know_none(peer):
+            while True:
+                message = await peer.until("job.cancel")
+                peer.send(error(message["id"], 1001, "NoSuchJob", job=message["params"]["jobs"][0]))
+
+        for later, reconnect, n in ((leave, 0.2, 1), (say_nothing, 60, 1), (refuse, 60, 1),
+                                    (know_none, 60, 0)):
+            with self.subTest(later=later.__name__):
+                patience = 0.05 if later is say_nothing else scaled(20)
+                warned = await self.close_with_cancels(partial(serve, later=later), patience,
+                                                       reconnect=reconnect)
+                self.assertEqual([w.split(" to cancel ")[1] for w in warned],
+                                 ["2 jobs: those may go on"] * n)
 
     async def test_close_twice_at_a_time_waits_for_the_same_answer(self):
         go = asyncio.Event()
@@ -384,7 +441,9 @@ class Deaths(FakeCase):
             cancelled.set_result(None)
             await peer.read()
 
-        async with Fake(self.path, serve), Client(self.path) as client:
+        async with Fake(self.path, serve):
+            client = Client(self.path)
+            await client.connect()
             future = client.submit(["true"])
             await self.within(future.submitted())
             future.cancel()  # it is sent in the next turn; in this one another instance answers
@@ -395,6 +454,8 @@ class Deaths(FakeCase):
             other = client.attach(2)  # a cancel for this one goes out
             other.cancel()
             await self.within(cancelled)
+            with self.assertWarnsRegex(RuntimeWarning, "to cancel 1 job: "):
+                await client.close()
 
 
 class History(FakeCase):
@@ -411,11 +472,14 @@ class History(FakeCase):
             asked = await peer.until("futures.as_completed")
             self.assertEqual(asked["params"]["jobs"], [1, 2, 3])
             peer.send(error(asked["id"], 1001, "NoSuchJob", job=2))
-            asked = await peer.until("futures.as_completed")
-            self.assertEqual((asked["params"]["jobs"], asked["params"]["timeout_ms"]), ([1, 3], 0))
-            peer.send(item(asked["id"], 1, 1, 8),
-                      error(asked["id"], 1005, "Timeout", remaining=[3]),
-                      item(again["id"], 1, 3, 12))
+            for jobs_ in ([1], [3]):  # the others, in halves
+                asked = await peer.until("futures.as_completed")
+                self.assertEqual(asked["params"]["jobs"], jobs_)
+                self.assertEqual(asked["params"]["timeout_ms"], 0)
+                if jobs_ == [1]:
+                    peer.send(item(asked["id"], 1, 1, 8))
+                peer.send(error(asked["id"], 1005, "Timeout", remaining=jobs_))
+            peer.send(item(again["id"], 1, 3, 12))
             await peer.read()
 
         async with Fake(self.path, serve), Client(self.path) as client:
@@ -423,6 +487,46 @@ class History(FakeCase):
             done = await self.within(asyncio.gather(*futures, return_exceptions=True))
             self.assertEqual((done[0].seq, done[2].seq), (8, 12))
             self.assertEqual(done[1].kind, "NoSuchJob")
+
+    async def test_thousands_that_are_gone_are_asked_for_a_few_times_each(self):
+        asked = {"job.cancel": 0, "futures.as_completed": 0}
+        n, there = 2000, {7, 1500}
+        cancelled = []
+
+        async def serve(peer):
+            await peer.greet()
+            while True:
+                message = await peer.read()
+                if message is None:
+                    return
+                method = message["method"]
+                if method not in asked:
+                    continue
+                jobs = message["params"]["jobs"]
+                asked[method] += len(jobs)
+                missing = [job for job in jobs if job not in there]
+                if missing:
+                    peer.send(error(message["id"], 1001, "NoSuchJob", job=missing[0]))
+                elif method == "job.cancel":
+                    cancelled.extend(jobs)
+                    peer.send(result(message["id"], {"results": []}))
+                else:
+                    peer.send(error(message["id"], 1005, "Timeout", remaining=jobs))
+
+        async with Fake(self.path, serve), Client(self.path) as client:
+            futures = [client.attach(job) for job in range(1, n + 1)]
+            await self.within(asyncio.wait([f for f in futures if f.job not in there]))
+            kinds = collections.Counter(f.exception().kind if f.done() else None for f in futures)
+            self.assertEqual(kinds, {"NoSuchJob": n - 2, None: 2})
+            jobs_ = client._jobs
+            for future in futures:
+                if not future.cancel():
+                    jobs_._cancel_soon(future)  # as if it had been cancelled in time
+            await self.within(jobs_.settle_cancels(scaled(30)))
+            self.assertFalse(jobs_._owed)
+        self.assertEqual(sorted(cancelled), sorted(there))
+        for method, ids in asked.items():  # one by one it would be two millions
+            self.assertLess(ids, 40 * n, method)
 
     async def test_an_id_that_is_none_fails_its_own_future(self):
         async def serve(peer):

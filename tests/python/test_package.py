@@ -98,7 +98,7 @@ class Sources(unittest.TestCase):
 
 STANDARD = {"__future__", "ast", "asyncio", "atexit", "base64", "collections", "concurrent",
             "dataclasses", "enum", "functools", "itertools", "json", "os", "re", "secrets", "socket",
-            "stat", "struct", "threading", "time", "typing", "weakref"}
+            "stat", "struct", "threading", "time", "typing", "warnings", "weakref"}
 
 
 class Installed(Case):
