@@ -58,12 +58,16 @@ class Elsewhere(FakeCase):
             self.assertIsNone(await self.within(heard))
 
     async def test_who_listens_is_asked_of_the_kernel(self):
+        served = asyncio.Event()
+
         async def serve(peer):
+            served.set()
             await peer.read()
 
         async with Fake(self.path, serve):
             _, writer = await asyncio.open_unix_connection(self.path)
             self.assertEqual(paths.peer_uid(writer.get_extra_info("socket")), os.geteuid())
+            await self.within(served.wait())
             writer.close()
 
 
