@@ -2,81 +2,13 @@
  * Memory of src/client: each allocation, be it ours, jansson's or libevent's, fails once, in each
  * public call and at each kind of line that comes in. What is called says -SLOT_ENOMEM; what comes
  * in is taken or ends the connection; nothing is leaked, and every future settles.
- *
- * Linked with --wrap for the malloc family, so that this file counts and refuses.
  */
+#include "alloc_fixture.h"
 #include "client_fixture.h"
 
 #include <sys/un.h>
 
 #include "client/client.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-char *__real_strdup(const char *text);
-void __real_free(void *p);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-char *__wrap_strdup(const char *text);
-void __wrap_free(void *p);
-
-static long live;    /* blocks in use */
-static long fail_in; /* so many allocations until one fails; 0: none */
-static bool failed;  /* one did */
-
-static bool
-refuse(void)
-{
-	if (fail_in == 0 || --fail_in > 0)
-		return false;
-	failed = true;
-	errno = ENOMEM;
-	return true;
-}
-
-static void *
-counted(void *p)
-{
-	if (p != NULL)
-		live++;
-	return p;
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-	return refuse() ? NULL : counted(__real_malloc(size));
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return refuse() ? NULL : counted(__real_calloc(n, size));
-}
-
-void *
-__wrap_realloc(void *p, size_t size)
-{
-	if (refuse())
-		return NULL;
-	return p != NULL ? __real_realloc(p, size) : counted(__real_realloc(p, size));
-}
-
-char *
-__wrap_strdup(const char *text)
-{
-	return refuse() ? NULL : counted(__real_strdup(text));
-}
-
-void
-__wrap_free(void *p)
-{
-	if (p != NULL)
-		live--;
-	__real_free(p);
-}
 
 /* What went wrong; assertions allocate, so they wait. */
 static const char *wrong;
@@ -101,7 +33,7 @@ static unsigned ended;
 static void
 keep(struct slot_future *f, int error)
 {
-	expect(f != NULL || failed, "no future though there was memory");
+	expect(f != NULL || refused, "no future though there was memory");
 	expect(f != NULL || error == -SLOT_ENOMEM, "another error than -SLOT_ENOMEM");
 	if (f != NULL)
 		futures[nfutures++] = f;
@@ -165,7 +97,7 @@ open_stream(const char *method, json_t *params)
 	int error = 0;
 	struct slot_stream *s = slot_client_stream(client, method, params, &handlers, NULL, &error);
 
-	expect(s != NULL || (failed && error == -SLOT_ENOMEM), "a stream that wasn't opened");
+	expect(s != NULL || (refused && error == -SLOT_ENOMEM), "a stream that wasn't opened");
 	if (s != NULL)
 		streams[nstreams++] = s;
 }
@@ -176,7 +108,7 @@ tell(const char *line)
 {
 	bool sent = send(server, line, strlen(line), MSG_NOSIGNAL) > 0;
 
-	expect(sent || failed, "the client hung up");
+	expect(sent || refused, "the client hung up");
 	settle();
 }
 
@@ -225,7 +157,7 @@ connect_now(void)
 	int error = 0;
 
 	client = slot_client_connect(loop, path, &options, &error);
-	expect(client != NULL || failed, "slot_client_connect");
+	expect(client != NULL || refused, "slot_client_connect");
 	expect(client != NULL || error == -SLOT_ENOMEM || error == -SLOT_ECONNECT,
 	    "another error of connect");
 }
@@ -273,7 +205,7 @@ fail_each(void (*before)(void), void (*step)(void), void (*after)(void))
 		server = -1;
 		nfutures = nstreams = 0;
 		lost_times = 0;
-		failed = false;
+		refused = false;
 		if (before != NULL)
 			before();
 		fail_in = ++n;
@@ -298,7 +230,7 @@ fail_each(void (*before)(void), void (*step)(void), void (*after)(void))
 		expect(live == was, "something is left over");
 		if (wrong != NULL)
 			ck_abort_msg("with allocation %ld failing: %s", n, wrong);
-	} while (failed);
+	} while (refused);
 	ck_assert_int_gt(n, 1);
 }
 
@@ -330,7 +262,7 @@ connect_alone(void)
 	int error = 0;
 	struct slot_client *c = slot_client_connect(NULL, path, NULL, &error);
 
-	expect(c != NULL || failed, "slot_client_connect without a loop");
+	expect(c != NULL || refused, "slot_client_connect without a loop");
 	expect(c != NULL || error == -SLOT_ENOMEM, "another error of connect");
 	slot_client_free(c);
 }
@@ -375,7 +307,7 @@ attach(void)
 	const uint64_t ids[] = { 5, 6, 5 };
 	int rc = slot_client_attach(client, ids, 3, futures);
 
-	expect(rc == 0 || (failed && rc == -SLOT_ENOMEM), "slot_client_attach");
+	expect(rc == 0 || (refused && rc == -SLOT_ENOMEM), "slot_client_attach");
 	nfutures = rc == 0 ? 3 : 0;
 }
 
@@ -451,7 +383,7 @@ cancel_job(void)
 {
 	bool taken = slot_future_cancel(futures[0]);
 
-	expect(taken || failed, "a cancel not taken");
+	expect(taken || refused, "a cancel not taken");
 	settle();
 }
 
@@ -480,7 +412,7 @@ convert(void)
 	json_t *value = slot_json_from_bytes("\xff\x00", 2);
 	char *bytes = value != NULL ? slot_json_to_bytes(value, NULL) : NULL;
 
-	expect((bytes == NULL) == failed, "bytes");
+	expect((bytes == NULL) == refused, "bytes");
 	free(bytes);
 	json_decref(value);
 }

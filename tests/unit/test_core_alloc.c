@@ -1,72 +1,13 @@
 /*
  * Memory of src/core: each allocation of every constructor fails once, and nothing is leaked,
  * left behind on an input, or half made. And what `limited` holds does not grow.
- *
- * Linked with --wrap for the malloc family, so that this file counts and refuses.
  */
+#include "alloc_fixture.h"
 #include "core_fixture.h"
 
 #include "core/executor.h"
 
 #include <event2/event.h>
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void __real_free(void *p);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void __wrap_free(void *p);
-
-static long live;    /* blocks in use */
-static long fail_in; /* so many allocations until one fails; 0: none */
-static bool failed;  /* one did */
-
-static bool
-refuse(void)
-{
-	if (fail_in == 0 || --fail_in > 0)
-		return false;
-	failed = true;
-	return true;
-}
-
-static void *
-counted(void *p)
-{
-	if (p != NULL)
-		live++;
-	return p;
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-	return refuse() ? NULL : counted(__real_malloc(size));
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return refuse() ? NULL : counted(__real_calloc(n, size));
-}
-
-void *
-__wrap_realloc(void *p, size_t size)
-{
-	if (refuse())
-		return NULL;
-	return p != NULL ? __real_realloc(p, size) : counted(__real_realloc(p, size));
-}
-
-void
-__wrap_free(void *p)
-{
-	if (p != NULL)
-		live--;
-	__real_free(p);
-}
 
 /* What went wrong in a scenario; assertions allocate, so they wait. */
 static const char *wrong;
@@ -88,13 +29,13 @@ fail_each(void (*scenario)(void))
 	wrong = NULL;
 	do {
 		fail_in = ++n;
-		failed = false;
+		refused = false;
 		scenario();
 		fail_in = 0;
 		expect(live == before, "something is left over");
 		if (wrong != NULL)
 			ck_abort_msg("with allocation %ld failing: %s", n, wrong);
-	} while (failed);
+	} while (refused);
 	ck_assert_int_gt(n, 1);
 }
 
@@ -107,7 +48,7 @@ loop_scenario(void)
 {
 	struct slot_loop *l = slot_loop_new(base);
 
-	expect((l == NULL) == failed, "slot_loop_new");
+	expect((l == NULL) == refused, "slot_loop_new");
 	slot_loop_free(l);
 	l = slot_loop_new_manual(0, 0);
 	slot_loop_free(l);
@@ -156,7 +97,7 @@ callbacks_scenario(void)
 		return;
 	for (int i = 0; i < 10; i++)
 		added += slot_future_add_done_callback(f, count_callback, &calls) == 0;
-	expect(added == (failed ? 9 : 10) || added == 10, "add_done_callback");
+	expect(added == (refused ? 9 : 10) || added == 10, "add_done_callback");
 	(void)slot_future_set_result(f, NULL, NULL);
 	slot_loop_run_due(loop, 0);
 	expect(calls == added, "callbacks that were added run");
@@ -387,7 +328,7 @@ limited_scenario(void)
 	}
 	slot_loop_run_due(loop, 0);
 	rc = slot_future_result(f, NULL);
-	expect(rc == 0 || (failed && rc == -SLOT_ENOMEM), "limited ends");
+	expect(rc == 0 || (refused && rc == -SLOT_ENOMEM), "limited ends");
 	/* The one that it could not listen to is cancelled instead. */
 	expect(s.handed_over == s.made || (rc == -SLOT_ENOMEM && s.handed_over + 1 == s.made),
 	    "every item is handed over");
