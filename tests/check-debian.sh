@@ -42,18 +42,17 @@ done
 
 # ---- building ----------------------------------------------------------------------------------
 
-tree() { # what the sources look like; __pycache__ is of the tests beside this one
-	(cd "$source" && find . -name .git -prune -o -path './build*' -prune -o -path ./autom4te.cache -prune \
-		-o -name __pycache__ -prune -o -type f -printf '%p %s %T@\n' | LC_ALL=C sort)
+leftovers() { # files where a build of packages would leave some; others may work in the sources
+	(cd "$source" && { find . -maxdepth 1 ! -name autom4te.cache; find debian; } | LC_ALL=C sort)
 }
 
 version=$(sed -n 's/^AC_INIT(\[slotd\], \[\(.*\)\])$/\1/p' "$source/configure.ac")
 debs=$tmp/debs
-tree >"$tmp/before"
+leftovers >"$tmp/before"
 TMPDIR=$tmp DEB_BUILD_OPTIONS=nocheck "$source/script/build-deb" "$debs" >"$tmp/out" 2>"$tmp/err" ||
 	{ result 'script/build-deb' "$(cat "$tmp/err")"; finish; }
 result 'script/build-deb says something (lintian?)' "$(cat "$tmp/err")"
-result 'script/build-deb wrote into the sources' "$(tree | diff "$tmp/before" - | grep '^[<>]')"
+result 'script/build-deb wrote into the sources' "$(leftovers | diff "$tmp/before" - | grep '^[<>]')"
 result 'script/build-deb leaves something in TMPDIR' \
 	"$(find "$tmp" -mindepth 1 -maxdepth 1 ! -name debs ! -name before ! -name out ! -name err)"
 
@@ -143,7 +142,8 @@ contents() { # $1: a package
 mkdir "$tmp/control"
 for package in $packages; do
 	result "$package: files (< wanted, > there)" \
-		"$(diff <(wanted "$package" | LC_ALL=C sort) <(contents "$package" | LC_ALL=C sort) | grep '^[<>]')"
+		"$(diff <(wanted "$package" | LC_ALL=C sort) \
+			<(contents "$package" | LC_ALL=C sort) | grep '^[<>]')"
 	# libslot0 has ldconfig run; nothing else happens at an installation but python3's own compiling.
 	dpkg-deb -e "$(file "$package")" "$tmp/control/$package"
 	dpkg-deb -x "$(file "$package")" "$tmp/root"
